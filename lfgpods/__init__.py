@@ -1,0 +1,97 @@
+"""A Kubernetes pod for each project and each conversation, with data that outlives it.
+
+    from lfgpods import Command, Owner, PodManager, Request
+
+    with PodManager() as pods:
+        pod = pods.ensure(Owner.project("my-app"), Request(image="python:3.12"))
+        result = pods.exec(pod.owner, Command("python3 app.py"))
+
+Importing this loads nothing heavy; what is named here is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfgpods.api import delete_kubernetes_pod, execute_command_in_pod, manage_kubernetes_pod
+    from lfgpods.errors import (
+        HostError,
+        KubernetesError,
+        LfgpodsError,
+        OutcomeUnknownError,
+        PodNotFoundError,
+        PodNotRunningError,
+        SettingsError,
+        StoreError,
+        TemplateError,
+        TimeLimitError,
+        UsageError,
+        VolumeError,
+    )
+    from lfgpods.manager import Deletion, ExecResult, PodManager
+    from lfgpods.naming import Owner
+    from lfgpods.pod import Pod
+    from lfgpods.podexec import Command
+    from lfgpods.settings import Settings, load_settings
+    from lfgpods.spec import Request
+    from lfgpods.state import State
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "api": ("delete_kubernetes_pod", "execute_command_in_pod", "manage_kubernetes_pod"),
+    "errors": (
+        "HostError", "KubernetesError", "LfgpodsError", "OutcomeUnknownError", "PodNotFoundError",
+        "PodNotRunningError", "SettingsError", "StoreError", "TemplateError", "TimeLimitError",
+        "UsageError", "VolumeError",
+    ),
+    "manager": ("Deletion", "ExecResult", "PodManager"),
+    "naming": ("Owner",),
+    "pod": ("Pod",),
+    "podexec": ("Command",),
+    "settings": ("Settings", "load_settings"),
+    "spec": ("Request",),
+    "state": ("State",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Command",
+    "Deletion",
+    "ExecResult",
+    "HostError",
+    "KubernetesError",
+    "LfgpodsError",
+    "OutcomeUnknownError",
+    "Owner",
+    "Pod",
+    "PodManager",
+    "PodNotFoundError",
+    "PodNotRunningError",
+    "Request",
+    "Settings",
+    "SettingsError",
+    "State",
+    "StoreError",
+    "TemplateError",
+    "TimeLimitError",
+    "UsageError",
+    "VolumeError",
+    "__version__",
+    "delete_kubernetes_pod",
+    "execute_command_in_pod",
+    "load_settings",
+    "manage_kubernetes_pod",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lfgpods.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

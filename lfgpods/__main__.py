@@ -1,0 +1,9 @@
+"""`python -m lfgpods` is the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from lfgpods.cli import main
+
+sys.exit(main())

@@ -1,0 +1,55 @@
+"""status and list."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import typer
+
+from lfgpods.cli.options import ConversationId, Output, OutputFormat, ProjectId, warn
+
+UNKNOWN_EXIT_CODE = 4
+
+
+def status(
+    project_id: ProjectId = None, conversation_id: ConversationId = None, output: Output = OutputFormat.TABLE
+) -> None:
+    """Show what the cluster says about a pod now.
+
+    Ends with 3 when there is no such pod, and with 4 when the host cannot be reached and only the record is shown.
+
+      lfgpods status --project-id my-app -o json
+    """
+    from lfgpods.manager import PodManager
+    from lfgpods.naming import resolve_owner
+    from lfgpods.output import Format, show_pod
+    from lfgpods.state import State
+
+    owner = resolve_owner(project_id, conversation_id)
+    with PodManager() as manager:
+        pod = manager.status(owner)
+    typer.echo(show_pod(pod, Format(output)))
+    if pod.status is State.UNKNOWN:
+        warn(f"this is only what was last known: {pod.reason}")
+        raise typer.Exit(UNKNOWN_EXIT_CODE)
+
+
+def list_pods(output: Output = OutputFormat.TABLE) -> None:
+    """List every pod and every volume that was kept.
+
+    Ends with 4 when the host cannot be reached and only the record is shown.
+    """
+    from lfgpods.manager import PodManager
+    from lfgpods.output import Format, show_pods
+    from lfgpods.state import State
+
+    with PodManager() as manager:
+        pods = manager.list()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    text = show_pods(pods, Format(output), width=width)
+    if text:
+        typer.echo(text)
+    if any(pod.status is State.UNKNOWN for pod in pods):
+        warn(f"this is only what was last known: {pods[0].reason}")
+        raise typer.Exit(UNKNOWN_EXIT_CODE)

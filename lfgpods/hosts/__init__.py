@@ -1,0 +1,114 @@
+"""A host is where kubectl runs: it runs a command, streams it, and knows nothing of Kubernetes.
+
+Commands are argument vectors; whatever shell stands between is the host's business, so nothing has to be quoted
+by a caller. Every wait has a time limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lfgpods.errors import TimeLimitError
+
+if TYPE_CHECKING:
+    from lfgpods.settings import Settings
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended. `exit_code` is None when the host could not tell it."""
+
+    exit_code: int | None
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a process wrote since the last read; `ended` once there is nothing more to come."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+    ended: bool = False
+
+
+class Process(Protocol):
+    """A running command: bytes in, bytes out, both streams apart and as they come."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, once reading has ended; None when none came, as when the connection was lost."""
+
+    def read(self, timeout: float) -> Output:
+        """Wait up to TIMEOUT seconds for output, which is empty when none came."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to stdin. Raises BrokenPipeError when the process takes no more."""
+
+    def close_stdin(self) -> None:
+        """Send the end of stdin."""
+
+    def close(self) -> None:
+        """Let go of the process; one that was opened with `ends_with_us` ends."""
+
+
+class Host(Protocol):
+    """Where kubectl runs. Methods raise HostError when it cannot be reached."""
+
+    @property
+    def name(self) -> str:
+        """How messages and the store call this host."""
+
+    @property
+    def address(self) -> str:
+        """The address at which its node ports answer."""
+
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
+        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost."""
+
+    def close(self) -> None:
+        """Give the connection back; a later command opens a new one."""
+
+
+def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    """Run a command to its end on HOST; STDIN is meant for kilobytes, not for bulk.
+
+    Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost.
+    """
+    deadline = time.monotonic() + timeout
+    process = host.open(argv, ends_with_us=not stdin)
+    try:
+        if stdin:
+            with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
+                process.write(stdin)
+            process.close_stdin()
+        stdout, stderr = bytearray(), bytearray()
+        while True:
+            output = process.read(deadline - time.monotonic())
+            stdout += output.stdout
+            stderr += output.stderr
+            if output.ended:
+                return Completed(process.exit_code, bytes(stdout), bytes(stderr))
+            if time.monotonic() >= deadline:
+                raise TimeLimitError(
+                    f"{argv[0]} on {host.name} took more than {timeout:g} s",
+                    "The host or its cluster may be overloaded; try again, or look at it with kubectl get nodes.",
+                )
+    finally:
+        process.close()
+
+
+def connect(settings: Settings) -> Host:
+    """The host that the settings name; it connects with its first command."""
+    kind = settings.require_host()
+    if kind == "ssh":
+        from lfgpods.hosts.ssh import SshHost
+
+        return SshHost(settings.require_ssh(), access_host=settings.access_host)
+    from lfgpods.hosts.local import LocalHost
+
+    return LocalHost(access_host=settings.access_host)

@@ -1,0 +1,54 @@
+"""What paramiko and the sockets below it say, in the words of someone who has to mend it."""
+
+from __future__ import annotations
+
+import socket
+
+import paramiko
+
+from lfgpods.errors import HostError
+
+_REACH = "Check K8S_SSH_HOST and K8S_SSH_PORT, that the host is up, and that no firewall stands between."
+
+
+def translated(error: Exception, host: str, user: str) -> HostError:
+    """The HostError that stands for what went wrong between us and HOST (`name:port`)."""
+    if isinstance(error, HostError):
+        return error
+    if isinstance(error, paramiko.BadHostKeyException):
+        return HostError(
+            f"the host key of {host} has changed: it is now {error.key.get_name()} {error.key.fingerprint}",
+            "Someone may be listening in. If the host was really set up anew, remove its old line: ssh-keygen -R "
+            + error.hostname,
+            code="host_key_changed",
+        )
+    if isinstance(error, (paramiko.AuthenticationException, paramiko.PasswordRequiredException)):
+        return _login_refused(host, user)
+    if isinstance(error, socket.gaierror):
+        return HostError(
+            f"the name of the Kubernetes host {host} is not known", "Check K8S_SSH_HOST.", code="host_unreachable"
+        )
+    if not isinstance(error, paramiko.SSHException):
+        reason = "no answer in time" if isinstance(error, TimeoutError) else _one_line(error)
+        return HostError(f"the Kubernetes host {host} cannot be reached: {reason}", _REACH, code="host_unreachable")
+    if "No authentication methods" in str(error):
+        return _login_refused(host, user)
+    if "banner" in str(error):
+        return HostError(
+            f"{host} does not answer as an SSH server",
+            "Check K8S_SSH_PORT; a server with too many logins at once (MaxStartups) answers this way too.",
+            code="host_unreachable",
+        )
+    return HostError(f"the SSH connection to {host} failed: {_one_line(error)}", _REACH, code="host_lost")
+
+
+def _login_refused(host: str, user: str) -> HostError:
+    return HostError(
+        f"{host} does not accept the login of {user} with this key",
+        "Check K8S_SSH_USERNAME and K8S_SSH_KEY_FILE; the public key has to be in the account's authorized_keys.",
+        code="login_refused",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

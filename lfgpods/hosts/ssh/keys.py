@@ -1,0 +1,171 @@
+"""Keys of both ends: the private key that logs us in, and the host keys that we trust.
+
+The user's known_hosts is read, never written: accept-new appends to a file of lfgpods' own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+from paramiko.hostkeys import HostKeyEntry
+
+from lfgpods.errors import HostError
+from lfgpods.settings import SshSettings
+
+_SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+_KEY_TYPES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+
+def load_private_key(settings: SshSettings) -> paramiko.PKey | None:
+    """The key that the settings name; None when they name none, so that agent and default keys are tried.
+
+    A certificate beside the key file (`-cert.pub`) is sent along with it.
+    """
+    if settings.key_string:
+        return _parsed(settings.key_string, settings.key_passphrase, "K8S_SSH_KEY_STRING")
+    if not settings.key_file:
+        return None
+    path = settings.key_file
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise HostError(
+            f"the SSH key file {path} {'does not exist' if missing else 'cannot be read'}",
+            "Set K8S_SSH_KEY_FILE to your private key, or K8S_SSH_KEY_STRING to its text.",
+            code="key_missing",
+        ) from error
+    key = _parsed(text, settings.key_passphrase, str(path))
+    certificate = Path(f"{path}-cert.pub")
+    if certificate.is_file():
+        key.load_certificate(str(certificate))
+    return key
+
+
+def _parsed(text: str, passphrase: str | None, where: str) -> paramiko.PKey:
+    key = _try_types(text, passphrase)
+    if isinstance(key, paramiko.PKey):
+        return key
+    if _try_types(text, None) is not _ENCRYPTED:
+        raise HostError(
+            f"{where} does not hold a private key",
+            "It has to be the whole text of an OpenSSH or PEM private key (ed25519, ECDSA or RSA).",
+            code="key_invalid",
+        )
+    if passphrase:
+        raise HostError(
+            f"the passphrase does not open the key in {where}",
+            "Correct K8S_SSH_KEY_PASSPHRASE.",
+            code="wrong_passphrase",
+        )
+    raise HostError(
+        f"the key in {where} is protected by a passphrase",
+        "Set K8S_SSH_KEY_PASSPHRASE.",
+        code="wrong_passphrase",
+    )
+
+
+_ENCRYPTED = object()
+
+
+def _try_types(text: str, passphrase: str | None) -> object:
+    """The key, _ENCRYPTED if a passphrase is missing, or None."""
+    found: object = None
+    for key_type in _KEY_TYPES:
+        try:
+            return key_type.from_private_key(io.StringIO(text), passphrase)
+        except paramiko.PasswordRequiredException:
+            found = _ENCRYPTED
+        except (paramiko.SSHException, ValueError, TypeError, IndexError):
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class TrustedKeys:
+    """Host names with their keys, and the keys that known_hosts declares revoked."""
+
+    entries: tuple[tuple[str, paramiko.PKey], ...]
+    revoked: frozenset[bytes]
+
+    def install(self, client: paramiko.SSHClient) -> None:
+        host_keys = client.get_host_keys()
+        for name, key in self.entries:
+            host_keys.add(name, key.get_name(), key)
+
+
+def load_trusted_keys(settings: SshSettings) -> TrustedKeys:
+    """Read known_hosts of the user (or the file that the settings name), of the system, and our own.
+
+    Lines that paramiko cannot load, among them certificate authorities, are passed over: they then trust nothing.
+    """
+    own = settings.known_hosts or Path.home() / ".ssh" / "known_hosts"
+    if settings.known_hosts and not own.is_file():
+        raise HostError(
+            f"the known hosts file {own} does not exist",
+            f"Correct K8S_SSH_KNOWN_HOSTS, or make it: ssh-keyscan {_scan(settings)} >> {own}",
+            code="host_key_unknown",
+        )
+    entries: list[tuple[str, paramiko.PKey]] = []
+    revoked: set[bytes] = set()
+    for path in (own, _SYSTEM_KNOWN_HOSTS, settings.accepted_host_keys):
+        with contextlib.suppress(OSError):
+            for line in path.read_text(errors="replace").splitlines():
+                _read_line(line.strip(), entries, revoked)
+    return TrustedKeys(tuple(e for e in entries if e[1].asbytes() not in revoked), frozenset(revoked))
+
+
+def _read_line(line: str, entries: list[tuple[str, paramiko.PKey]], revoked: set[bytes]) -> None:
+    marker, _, rest = line.partition(" ")
+    is_revoked = marker == "@revoked"
+    if not line or line.startswith("#") or (marker.startswith("@") and not is_revoked):
+        return
+    try:
+        entry = HostKeyEntry.from_line(rest.strip() if is_revoked else line)
+    except (paramiko.SSHException, ValueError):
+        return
+    if entry is None or entry.key is None:
+        return
+    if is_revoked:
+        revoked.add(entry.key.asbytes())
+    else:
+        entries.extend((name, entry.key) for name in entry.hostnames)
+
+
+def _scan(settings: SshSettings) -> str:
+    return f"-p {settings.port} {settings.host}" if settings.port not in (None, 22) else settings.host
+
+
+class UnknownHostKeyPolicy(paramiko.MissingHostKeyPolicy):
+    """Refuses a host that no file knows; with accept-new writes it down, and it is known from then on."""
+
+    def __init__(self, settings: SshSettings, trusted: TrustedKeys) -> None:
+        self._settings = settings
+        self._trusted = trusted
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        if key.asbytes() in self._trusted.revoked:
+            raise HostError(
+                f"the host key of {hostname} is marked as revoked in known_hosts",
+                "Do not connect; ask whoever runs the host.",
+                code="host_key_changed",
+            )
+        if not self._settings.accept_new_host_keys:
+            known_hosts = self._settings.known_hosts or "~/.ssh/known_hosts"
+            raise HostError(
+                f"the host key of {hostname} is not known ({key.get_name()} {key.fingerprint})",
+                f"Compare it with the host's, then: ssh-keyscan {_scan(self._settings)} >> {known_hosts}; "
+                "or set K8S_SSH_HOST_KEY_POLICY=accept-new.",
+                code="host_key_unknown",
+            )
+        path = self._settings.accepted_host_keys
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")

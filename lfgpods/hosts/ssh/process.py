@@ -1,0 +1,105 @@
+"""A command on an SSH channel: bytes in, bytes out, both streams drained at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Callable
+
+import paramiko
+
+from lfgpods.errors import HostError
+from lfgpods.hosts import Output
+
+_CHUNK = 65536
+
+
+class SshProcess:
+    """A command on a channel of its own."""
+
+    def __init__(self, channel: paramiko.Channel, token: bytes, host: str, release: Callable[[], None]) -> None:
+        self._channel = channel
+        self._host = host
+        self._release: Callable[[], None] | None = release
+        self._stdout = _Preamble(token)
+        self._stderr = _Preamble(token)
+        self.exit_code: int | None = None
+
+    def read(self, timeout: float) -> Output:
+        deadline = time.monotonic() + timeout
+        channel = self._channel
+        while True:
+            raw_out = channel.recv(_CHUNK) if channel.recv_ready() else b""
+            raw_err = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
+            if not raw_out and not raw_err:
+                if self._has_ended():
+                    return self._end()
+                if time.monotonic() >= deadline:
+                    return Output()
+                self._wait(deadline - time.monotonic())
+                continue
+            output = Output(self._stdout.feed(raw_out), self._stderr.feed(raw_err))
+            if output.stdout or output.stderr:
+                return output
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._channel.sendall(data)
+        except OSError as error:
+            raise BrokenPipeError(f"the command on {self._host} takes no more input") from error
+
+    def close_stdin(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+
+    def close(self) -> None:
+        self._channel.close()
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    def _has_ended(self) -> bool:
+        channel = self._channel
+        ended = channel.closed or (bool(channel.eof_received) and channel.exit_status_ready())
+        return ended and not self._channel.recv_ready() and not self._channel.recv_stderr_ready()
+
+    def _wait(self, seconds: float) -> None:
+        if self._channel.eof_received:
+            self._channel.status_event.wait(seconds)
+        else:
+            poll = select.poll()  # select() refuses descriptors above 1023, which a large server has
+            poll.register(self._channel, select.POLLIN)
+            poll.poll(max(0.0, seconds) * 1000)
+
+    def _end(self) -> Output:
+        if self._channel.exit_status_ready() and self._channel.exit_status >= 0:
+            self.exit_code = self._channel.exit_status
+        if self._stdout.missing and self._stderr.missing and self.exit_code is not None:
+            said = " ".join((self._stdout.held + self._stderr.held).decode(errors="replace").split())[-200:]
+            raise HostError(
+                f"the login shell on {self._host} runs no commands" + (f": {said}" if said else ""),
+                "Give the account a plain shell, and a home whose start-up files do not end it.",
+                code="login_shell",
+            )
+        return Output(ended=True)
+
+
+class _Preamble:
+    """Drops what a stream holds up to the token's line."""
+
+    def __init__(self, token: bytes) -> None:
+        self._token = token
+        self.missing = True
+        self.held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if not self.missing:
+            return data
+        self.held += data
+        _, found, after = self.held.partition(self._token)
+        if not found:
+            return b""
+        self.missing = False
+        self.held = b""
+        return after

@@ -1,0 +1,157 @@
+"""From templates to the five objects of an owner, each checked to be what its name says. No network.
+
+A template is rendered in a sandbox with strict undefined values, parsed, checked and normalised; what leaves
+here is data, so no value can break out of the place where a template put it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lfgpods.errors import TemplateError
+from lfgpods.labels import REVISION, Object, annotations_for, labels_for
+from lfgpods.naming import Names, Owner
+from lfgpods.spec import PodSpec
+
+_HERE = Path(__file__).parent
+BUILTIN_TEMPLATES = next(
+    (folder for folder in (_HERE / "templates", _HERE.parent / "templates") if folder.is_dir()), _HERE
+)
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """An owner's objects, in the order in which they are to be made."""
+
+    namespace: Object
+    volume: Object
+    claim: Object
+    deployment: Object
+    service: Object
+
+    @property
+    def objects(self) -> tuple[Object, ...]:
+        return (self.namespace, self.volume, self.claim, self.deployment, self.service)
+
+    @property
+    def revision(self) -> str:
+        """Tells the pods of this Deployment from those of an earlier one."""
+        return str(self.deployment["spec"]["template"]["metadata"]["annotations"][REVISION])
+
+
+def render(
+    owner: Owner,
+    names: Names,
+    spec: PodSpec,
+    *,
+    volume_root: str,
+    conversation_id: str | None = None,
+    templates: Path | None = None,
+) -> Manifests:
+    """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name. Raises TemplateError."""
+    labels = labels_for(owner, names)
+    folder = names.folder(volume_root)
+    values = {
+        "owner": owner,
+        "names": names,
+        "spec": spec,
+        "folder": folder,
+        "labels": labels,
+        "annotations": annotations_for(owner, conversation_id, spec),
+    }
+    draw = functools.partial(_render_one, _environment(templates), values)
+    manifests = Manifests(
+        namespace=draw("namespace", "v1", "Namespace", names.namespace),
+        volume=draw("persistent-volume", "v1", "PersistentVolume", names.volume),
+        claim=draw("persistent-volume-claim", "v1", "PersistentVolumeClaim", names.claim),
+        deployment=draw("deployment", "apps/v1", "Deployment", names.deployment),
+        service=draw("service", "v1", "Service", names.service),
+    )
+    _check_bindings(manifests, names, folder)
+    pod_template = manifests.deployment["spec"]["template"]
+    revision = hashlib.sha256(json.dumps(pod_template, sort_keys=True).encode()).hexdigest()[:16]
+    pod_template["metadata"].setdefault("annotations", {})[REVISION] = revision
+    return manifests
+
+
+@functools.cache
+def _environment(templates: Path | None) -> Any:
+    from jinja2 import FileSystemLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    folders = [folder for folder in (templates, BUILTIN_TEMPLATES) if folder]
+    return ImmutableSandboxedEnvironment(loader=FileSystemLoader(folders), undefined=StrictUndefined)
+
+
+def _render_one(
+    environment: Any, values: Mapping[str, Any], template: str, api_version: str, kind: str, name: str
+) -> Object:
+    import jinja2
+    import yaml
+
+    file = f"{template}.yaml.j2"
+    try:
+        documents = list(yaml.safe_load_all(environment.get_template(file).render(values)))
+        obj = json.loads(json.dumps(documents[0])) if len(documents) == 1 else None
+    except (jinja2.TemplateError, yaml.YAMLError, TypeError, ValueError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())
+        raise TemplateError(f"the template {file} cannot be rendered: {reason}", _HINT) from error
+    if not isinstance(obj, dict):
+        raise TemplateError(f"the template {file} gives {len(documents)} documents, not one object", _HINT)
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        raise TemplateError(f"the template {file} gives an object without metadata", _HINT)
+    namespaced = kind not in ("Namespace", "PersistentVolume")
+    _expect(file, "apiVersion", obj.get("apiVersion"), api_version)
+    _expect(file, "kind", obj.get("kind"), kind)
+    _expect(file, "metadata.name", metadata.get("name"), name)
+    _expect(file, "metadata.namespace", metadata.get("namespace"), values["names"].namespace if namespaced else None)
+    _expect_all(file, "label", metadata.get("labels"), values["labels"])
+    if kind == "Namespace":
+        _expect_all(file, "annotation", metadata.get("annotations"), values["annotations"])
+    return obj
+
+
+def _check_bindings(manifests: Manifests, names: Names, folder: str) -> None:
+    """Check the fields on which the safety of the data and the finding of the pod rest."""
+    claim_ref = {"namespace": names.namespace, "name": names.claim}
+    volume = "persistent-volume.yaml.j2"
+    _expect(volume, "spec.hostPath.path", _at(manifests.volume, "spec", "hostPath", "path"), folder)
+    _expect(volume, "reclaim policy", _at(manifests.volume, "spec", "persistentVolumeReclaimPolicy"), "Retain")
+    _expect_all(volume, "spec.claimRef", _at(manifests.volume, "spec", "claimRef"), claim_ref)
+    _expect("persistent-volume-claim.yaml.j2", "spec.volumeName", _at(manifests.claim, "spec", "volumeName"), None)
+    selector = {"app": names.namespace}
+    deployment = "deployment.yaml.j2"
+    _expect(deployment, "spec.replicas", _at(manifests.deployment, "spec", "replicas"), 1)
+    _expect(deployment, "selector", _at(manifests.deployment, "spec", "selector", "matchLabels"), selector)
+    pod_labels = {**manifests.deployment["metadata"]["labels"], **selector}
+    _expect_all(
+        deployment, "pod label", _at(manifests.deployment, "spec", "template", "metadata", "labels"), pod_labels
+    )
+    _expect("service.yaml.j2", "spec.selector", _at(manifests.service, "spec", "selector"), selector)
+
+
+_HINT = "Compare it with the built-in one; LFGPODS_TEMPLATES names the folder of your own."
+
+
+def _at(obj: Any, *keys: str) -> Any:
+    for key in keys:
+        obj = obj.get(key) if isinstance(obj, dict) else None
+    return obj
+
+
+def _expect(file: str, what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise TemplateError(f"the template {file} gives {what} {found!r}, not {expected!r}", _HINT)
+
+
+def _expect_all(file: str, what: str, found: object, expected: Mapping[str, str]) -> None:
+    for key, value in expected.items():
+        if not isinstance(found, dict) or found.get(key) != value:
+            raise TemplateError(f"the template {file} leaves out the {what} {key}={value}", _HINT)

@@ -1,0 +1,111 @@
+"""From an owner's objects in the cluster to the Pod that they make up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lfgpods.labels import CONVERSATION_ID, Object, metadata, read_spec
+from lfgpods.naming import Names, Owner, OwnerKind
+from lfgpods.pod import Pod, ServicePort
+from lfgpods.spec import PodSpec, Resources
+from lfgpods.state import Snapshot, State, newest_pod, state_of
+
+_FIELDS = {
+    "Namespace": "namespace",
+    "PersistentVolume": "volume",
+    "PersistentVolumeClaim": "claim",
+    "Deployment": "deployment",
+    "Service": "service",
+}
+
+
+def snapshot_of(objects: Sequence[Object]) -> Snapshot:
+    """The snapshot that one owner's objects make up."""
+    found: dict[str, Any] = {_FIELDS[obj["kind"]]: obj for obj in objects if obj["kind"] in _FIELDS}
+    pods = tuple(obj for obj in objects if obj["kind"] == "Pod")
+    return Snapshot(**found, pods=pods)
+
+
+def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
+    """The objects by the namespace that they are in, are, or (a volume) are claimed from."""
+    groups: dict[str, list[Object]] = {}
+    for obj in objects:
+        metadata_of = obj["metadata"]
+        if obj["kind"] == "Namespace":
+            namespace = metadata_of["name"]
+        elif obj["kind"] == "PersistentVolume":
+            namespace = (obj["spec"].get("claimRef") or {}).get("namespace", "")
+        else:
+            namespace = metadata_of.get("namespace", "")
+        groups.setdefault(namespace, []).append(obj)
+    return groups
+
+
+def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
+    """What the pod is, as its objects have it; what they do not tell is taken from the annotations, then from BASE."""
+    known = (read_spec(snapshot.namespace) if snapshot.namespace else None) or base
+    container = _container(snapshot.deployment)
+    resources = container.get("resources") or {}
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    capacity = (((snapshot.volume or {}).get("spec") or {}).get("capacity") or {}).get("storage")
+    ports = tuple(port["port"] for port in _service_ports(snapshot.service))
+    return PodSpec(
+        image=container.get("image") or known.image,
+        resources=Resources(
+            memory=limits.get("memory") or known.resources.memory,
+            cpu=limits.get("cpu") or known.resources.cpu,
+            memory_requests=requests.get("memory") or known.resources.memory_requests,
+            cpu_requests=requests.get("cpu") or known.resources.cpu_requests,
+        ),
+        storage_size=capacity or known.storage_size,
+        ports=ports or known.ports,
+    )
+
+
+def volume_folder(snapshot: Snapshot, names: Names, volume_root: str) -> str:
+    """Where the data lies: the folder that the PersistentVolume names, else the one that it would be given."""
+    path = (((snapshot.volume or {}).get("spec") or {}).get("hostPath") or {}).get("path")
+    return str(path) if path else names.folder(volume_root)
+
+
+def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: PodSpec, volume_root: str) -> Pod:
+    """The pod of OWNER as SNAPSHOT shows it; ADDRESS is where node ports answer."""
+    state, reason = state_of(snapshot)
+    newest = newest_pod(snapshot.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
+    conversation = metadata(snapshot.namespace, "annotations").get(CONVERSATION_ID)
+    service = snapshot.service if state is not State.DELETED else None
+    host = f"[{address}]" if ":" in address else address
+    return Pod(
+        owner=owner,
+        conversation_id=owner.id if owner.kind is OwnerKind.CONVERSATION else conversation,
+        namespace=names.namespace,
+        status=state,
+        reason=reason,
+        spec=actual_spec(snapshot, base),
+        volume=volume_folder(snapshot, names, volume_root),
+        pod_name=newest["metadata"]["name"] if newest else None,
+        service_name=service["metadata"]["name"] if service else None,
+        cluster_ip=service["spec"].get("clusterIP") if service else None,
+        ports=tuple(
+            ServicePort(port["port"], port["nodePort"], f"http://{host}:{port['nodePort']}")
+            for port in _service_ports(service)
+            if port.get("nodePort")
+        ),
+        created_at=_created(snapshot.namespace or snapshot.volume),
+        started_at=((newest or {}).get("status") or {}).get("startTime"),
+    )
+
+
+def _container(deployment: Object | None) -> Mapping[str, Any]:
+    template = ((deployment or {}).get("spec") or {}).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or [{}]
+    return containers[0] or {}
+
+
+def _service_ports(service: Object | None) -> list[Mapping[str, Any]]:
+    return ((service or {}).get("spec") or {}).get("ports") or []
+
+
+def _created(obj: Object | None) -> str | None:
+    return obj["metadata"].get("creationTimestamp") if obj else None

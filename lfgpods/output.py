@@ -1,0 +1,158 @@
+"""Results as text: table for people, json and yaml for programs, name for shells. Knows nothing of the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from lfgpods.errors import LfgpodsError
+from lfgpods.labels import Object
+from lfgpods.manager import Deletion
+from lfgpods.pod import Pod
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+def printable(text: str) -> str:
+    """TEXT with everything that could steer a terminal written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def show_pod(pod: Pod, format: Format) -> str:
+    if format is Format.NAME:
+        return pod.namespace
+    if format is not Format.TABLE:
+        return _data(pod.as_dict(), format)
+    resources = pod.spec.resources
+    rows = {
+        "Status": pod.status + (f" ({pod.reason})" if pod.reason else ""),
+        str(pod.owner.kind).capitalize(): pod.owner.id,
+        "Namespace": pod.namespace,
+        "Pod": pod.pod_name,
+        "Image": pod.image,
+        "CPU": f"{resources.cpu} (at least {resources.cpu_requests})",
+        "Memory": f"{resources.memory} (at least {resources.memory_requests})",
+        "Volume": f"{pod.volume} ({pod.spec.storage_size}) at /workspace",
+        "Started": _ago(pod.started_at),
+        "Last used": _ago(pod.last_used_at),
+        "Access URL": ", ".join(f"{port.url} (port {port.port})" for port in pod.ports),
+    }
+    return _table([(f"{name}:", value) for name, value in rows.items() if value])
+
+
+def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None) -> str:
+    """All PODS; as a table in WIDTH columns, or as wide as it needs to be."""
+    if format is Format.NAME:
+        return "\n".join(pod.namespace for pod in pods)
+    if format is not Format.TABLE:
+        return _data([pod.as_dict() for pod in pods], format)
+    if not pods:
+        return "No pods yet. Make one: lfgpods create --project-id my-app"
+    header = ("OWNER", "STATUS", "IMAGE", "AGE", "VOLUME", "LAST USED", "URL", "NAMESPACE")
+    rows = [
+        (
+            f"{pod.owner.kind}/{pod.owner.id}",
+            pod.status,
+            pod.image,
+            _age(pod.started_at or pod.created_at),
+            pod.spec.storage_size,
+            _age(pod.last_used_at),
+            pod.access_url or "-",
+            pod.namespace,
+        )
+        for pod in pods
+    ]
+    return _table(rows, header, width)
+
+
+def show_manifests(objects: Sequence[Object], format: Format) -> str:
+    """The objects as they would be applied: YAML documents unless JSON or names are asked for."""
+    if format is Format.NAME:
+        return "\n".join(f"{obj['kind'].lower()}/{obj['metadata']['name']}" for obj in objects)
+    if format is Format.JSON:
+        return _data({"apiVersion": "v1", "kind": "List", "items": list(objects)}, format)
+    return "---\n".join(_data(obj, Format.YAML) + "\n" for obj in objects).rstrip()
+
+
+def show_deletion(deletion: Deletion, format: Format) -> str:
+    if format is Format.NAME:
+        return deletion.namespace
+    if format is not Format.TABLE:
+        return _data(
+            {
+                "owner": f"{deletion.owner.kind}/{deletion.owner.id}",
+                "namespace": deletion.namespace,
+                "volume": deletion.volume,
+                "purged": deletion.purged,
+            },
+            format,
+        )
+    if deletion.purged:
+        return printable(f"Purged {deletion.owner}: pod, volume and namespace {deletion.namespace} are gone.")
+    kept = f"The data is kept in {deletion.volume}."
+    return printable(f"Deleted the pod of {deletion.owner}. {kept}")
+
+
+def show_error(error: LfgpodsError, format: Format) -> str:
+    """One line of cause and one of remedy, or one JSON object."""
+    if format is Format.JSON:
+        return json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+    lines = [f"Error: {printable(error.message)}"]
+    return "\n".join([*lines, f"Hint: {printable(error.hint)}"] if error.hint else lines)
+
+
+def _data(data: Any, format: Format) -> str:
+    if format is Format.JSON:
+        return json.dumps(data, indent=2, ensure_ascii=False)
+    import yaml
+
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), width: int | None = None) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=bool(header), pad_edge=False, padding=(0, 2, 0, 0))
+    for title in header or rows[0]:
+        table.add_column(title, overflow="fold", no_wrap=width is None)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    buffer = io.StringIO()
+    Console(file=buffer, width=width or 100_000, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _seconds_since(moment: str | None) -> int | None:
+    if moment is None:
+        return None
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    return max(0, int((datetime.now(UTC) - then).total_seconds()))
+
+
+def _age(moment: str | None) -> str:
+    """How long ago, in the one unit that tells most, as kubectl writes it."""
+    seconds = _seconds_since(moment)
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _ago(moment: str | None) -> str | None:
+    return f"{_age(moment)} ago" if moment else None

@@ -1,0 +1,225 @@
+"""One command in one pod: bytes in, bytes out, and an outcome that is known or said to be unknown.
+
+The protocol is that of podexec.sh, which runs in the pod. The command and its words travel over stdin, so they
+show neither in a process list on the host nor in an audit log. Nothing here is ever retried.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
+from lfgpods.hosts import Process
+from lfgpods.kubectl import Kubectl
+
+CHUNK = 1 << 17
+END_GRACE = 8.0
+"""Seconds that a command and its group get to end, and its last output to arrive, after their time limit."""
+
+Sink = Callable[[bytes], object]
+
+
+class Source(Protocol):
+    """What a command's stdin is read from: `read` returns what is there, up to SIZE bytes, and b"" at the end.
+
+    An unbuffered binary file is one.
+    """
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for the pod's shell, or a program with its arguments; either, not both."""
+
+    line: str | None = None
+    argv: tuple[str, ...] = ()
+    workdir: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for what no process can be given."""
+        if (self.line is None) == (not self.argv):
+            given = "two commands were" if self.argv else "no command was"
+            raise UsageError(f"{given} given", "Give one shell line with -c, or one program after --.")
+        if any("\0" in word for word in (self.line or "", *self.argv, self.workdir or "")):
+            raise UsageError("the command holds a NUL byte", "Pass binary data over stdin.")
+
+    def header(self, token: str, feed: bool) -> bytes:
+        """podexec.sh and the lines that it reads first."""
+        words = self.argv if self.line is None else (self.line,)
+        mode = "argv" if self.line is None else "shell"
+        lines = [_script(), token, _escaped(self.workdir or ""), mode, "yes" if feed else "no", str(len(words))]
+        return "\n".join([*lines, *map(_escaped, words), ""]).encode()
+
+
+def _escaped(text: str) -> str:
+    """TEXT as one ASCII line that `printf %b` gives back byte for byte."""
+    return "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\0{byte:03o}"
+        for byte in text.encode("utf-8", "surrogateescape")
+    )
+
+
+_BOOTSTRAP = 'IFS= read -r script && eval "$(printf %b "$script")"'
+"""All that shows of podexec.sh in a process list; the script itself is the first line on stdin."""
+
+
+@functools.cache
+def _script() -> str:
+    lines = (Path(__file__).parent / "podexec.sh").read_text().splitlines()
+    return _escaped("\n".join(line for line in lines if line and not line.lstrip().startswith("#")))
+
+
+def execute(
+    kubectl: Kubectl,
+    namespace: str,
+    pod: str,
+    command: Command,
+    *,
+    stdin: Source | None = None,
+    timeout: float | None = None,
+    on_stdout: Sink,
+    on_stderr: Sink,
+) -> int:
+    """Run COMMAND in POD and return its exit code; output goes to the sinks as it comes.
+
+    Raises TimeLimitError after TIMEOUT seconds, when the command's process group has been ended;
+    PodNotRunningError or KubernetesError when nothing ran; OutcomeUnknownError when no proof of its end came.
+    """
+    command.check()
+    token = secrets.token_hex(16)
+    header = command.header(token, feed=stdin is not None)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    out, err = _Stream(token), _Stream(token, marked_start=True)
+    with closing(kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])) as process:
+        process.write(header if stdin is not None else header + b"0\n")
+        fed = stdin is None
+        give_up: float | None = None
+        while not (out.ended and err.ended):
+            now = time.monotonic()
+            if give_up is None and deadline is not None and now >= deadline:
+                process.close_stdin()
+                give_up = now + END_GRACE
+            if give_up is not None and now >= give_up:
+                break
+            limit = give_up if give_up is not None else deadline
+            output = process.read(1.0 if limit is None else min(1.0, max(0.0, limit - now)))
+            if data := out.feed(output.stdout):
+                on_stdout(data)
+            if data := err.feed(output.stderr):
+                on_stderr(data)
+            if stdin is not None and err.started and not fed:
+                _start_feeding(process, stdin)
+                fed = True
+            if output.ended:
+                break
+        if give_up is not None:
+            raise _timed_out(timeout, ended=err.ended)
+        if out.ended and err.ended:
+            return _exit_code(err.trailer, command)
+        raise _without_trailer(kubectl, process.exit_code, err, pod)
+
+
+def _exit_code(trailer: str, command: Command) -> int:
+    if trailer == "workdir":
+        raise UsageError(f"the pod has no folder {command.workdir!r}, or it cannot be entered", "Correct --workdir.")
+    return int(trailer)
+
+
+def _timed_out(timeout: float | None, *, ended: bool) -> TimeLimitError:
+    if ended:
+        return TimeLimitError(
+            f"the command was ended after {timeout:g} s",
+            "Give it more time with --timeout, or run it in the background.",
+        )
+    return TimeLimitError(
+        f"the command was told to end after {timeout:g} s, and has not confirmed it",
+        "It may still run; look with: lfgpods exec ... -c 'ps'",
+    )
+
+
+def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod: str) -> KubernetesError:
+    """What it means that the stream ended without a trailer: nothing ran, or nobody knows."""
+    if not err.started and exit_code:
+        refusal = kubectl.exec_refusal(exit_code, err.held)
+        said = err.held.decode(errors="replace")
+        if refusal.code == "not_found":
+            return PodNotRunningError(f"the pod {pod} is not there any more", _CREATE_HINT)
+        if "executable file not found" in said or '"sh"' in said:
+            return KubernetesError("the pod's image has no shell (sh)", "Use an image with a shell.", code="no_shell")
+        if (
+            "container not found" in said
+            or "not running" in said
+            or "is not created" in said
+            or "completed pod" in said
+        ):
+            return PodNotRunningError(f"the container of pod {pod} is not running", _CREATE_HINT)
+        return refusal
+    lost = exit_code is None
+    what = "the connection to the host was lost" if lost else f"the stream from pod {pod} ended early"
+    return OutcomeUnknownError(
+        f"outcome unknown: {what} before the command's end was confirmed",
+        "It may have run wholly or in part; check what it did before you run it again.",
+    )
+
+
+_CREATE_HINT = "Bring it back with lfgpods create."
+
+
+def _start_feeding(process: Process, stdin: Source) -> None:
+    """Send what STDIN gives, in a thread of its own; after the command began, so that none is lost if it never does."""
+
+    def feed() -> None:
+        try:
+            while data := stdin.read(CHUNK):
+                process.write(b"%d\n%b" % (len(data), data))
+            process.write(b"0\n")
+        except (OSError, ValueError):
+            # The stream's end is told by its reader. Input that cannot be read leaves the chunks unended,
+            # and the pod then ends the command rather than have it take a part for the whole.
+            process.close_stdin()
+
+    threading.Thread(target=feed, name="lfgpods-stdin", daemon=True).start()
+
+
+class _Stream:
+    """One output stream without what podexec.sh adds to it."""
+
+    def __init__(self, token: str, *, marked_start: bool = False) -> None:
+        self._token = token.encode()
+        self._start = self._token + b" start\n"
+        self.started = not marked_start
+        self.ended = False
+        self.trailer = ""
+        self.held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of DATA, and of what was held back before, is the command's for certain."""
+        if self.ended or not data:
+            return b""
+        self.held += data
+        if not self.started:
+            _, found, rest = self.held.partition(self._start)
+            if not found:
+                return b""  # kubectl's own words
+            self.started, self.held = True, rest
+        before, found, after = self.held.partition(self._token)
+        if found:
+            line, newline, _ = after.partition(b"\n")
+            self.ended = bool(newline)
+            self.trailer = line.decode().strip()
+            self.held = found + after
+            return before
+        keep = next(
+            (n for n in range(min(len(self._token), len(before)), 0, -1) if self._token.startswith(before[-n:])), 0
+        )
+        self.held = before[len(before) - keep :]
+        return before[: len(before) - keep]

@@ -1,0 +1,101 @@
+"""Waiting for a pod: a watch rather than a clock, and an early end with its cause when it cannot become ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lfgpods.errors import KubernetesError, TimeLimitError
+from lfgpods.kubectl import Kubectl
+from lfgpods.labels import Object
+from lfgpods.naming import Names
+from lfgpods.state import diagnose, has_ended, newest_pod, refusal
+
+GRACE = 10.0
+"""Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
+POD_EXPECTED_AFTER = 3.0
+RELIST_AFTER = 10.0
+
+OnStep = Callable[[str], object]
+
+
+def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on_step: OnStep) -> Object:
+    """Wait for the pod of REVISION, a running one of the same revision included, and return it.
+
+    Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError after TIMEOUT seconds.
+    """
+    start = time.monotonic()
+    deadline = start + timeout
+    pods: dict[str, Object] = {}
+    failing_since: dict[str, float] = {}
+    asked_why = False
+    step = "waiting for the pod to be made"
+    while (left := deadline - time.monotonic()) > 0:
+        for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
+            if changed is not None:
+                pods[changed["metadata"]["name"]] = changed
+            now = time.monotonic()
+            pod = newest_pod(pods.values(), revision)
+            if pod is None:
+                on_step(step)
+                if not asked_why and now - start > POD_EXPECTED_AFTER:
+                    asked_why = True
+                    _raise_refusal(kubectl, names)
+                continue
+            diagnosis = diagnose(pod)
+            step = diagnosis.step
+            on_step(step)
+            if diagnosis.ready:
+                return pod
+            if diagnosis.error is None:
+                failing_since.clear()
+                continue
+            since = failing_since.setdefault(diagnosis.error.code, now)
+            if diagnosis.final or now - since >= GRACE:
+                raise diagnosis.error
+    raise TimeLimitError(
+        f"the pod was not ready after {timeout:g} s: {step}{_last_warning(kubectl, names)}",
+        "It goes on starting; look with lfgpods status, and wait longer with --timeout.",
+    )
+
+
+def wait_ended(kubectl: Kubectl, names: Names, timeout: float, on_step: OnStep) -> None:
+    """Wait until nothing runs in the pods of an owner whose Deployment was deleted.
+
+    Raises TimeLimitError after TIMEOUT seconds. Waits for containers, not for the pods' objects: kubelet
+    confirms an ended pod in rounds of ten seconds.
+    """
+    deadline = time.monotonic() + timeout
+    selector = f"app={names.namespace}"
+    while alive := {p["metadata"]["name"] for p in kubectl.get_pods(names.namespace, selector) if not has_ended(p)}:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeLimitError(
+                f"the pod {min(alive)} has not ended after {timeout:g} s",
+                "It goes on ending; its node may be down: see kubectl get nodes.",
+            )
+        on_step("waiting for the pod to end")
+        for changed in kubectl.watch_pods(names.namespace, selector, min(left, RELIST_AFTER)):
+            on_step("waiting for the pod to end")
+            if changed is not None and has_ended(changed):
+                alive.discard(changed["metadata"]["name"])
+            if not alive:
+                return
+
+
+def _raise_refusal(kubectl: Kubectl, names: Names) -> None:
+    """Raise what the Deployment says about why there is no pod, if it says so."""
+    for deployment in kubectl.get([f"deployment/{names.deployment}"], names.namespace):
+        if error := refusal(deployment):
+            raise error
+
+
+def _last_warning(kubectl: Kubectl, names: Names) -> str:
+    try:
+        warnings = kubectl.get_warnings(names.namespace)
+    except KubernetesError:
+        return ""
+    if not warnings:
+        return ""
+    event = warnings[-1]
+    return f" ({event.get('reason', '')}: {' '.join(str(event.get('message', '')).split())[:200]})"

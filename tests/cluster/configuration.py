@@ -1,0 +1,157 @@
+"""The configuration files of containerd, CNI, kubelet and sshd, as text; nothing here touches the machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cluster import certificates, images, network
+from tests.cluster.paths import (
+    ADMIN_KUBECONFIG,
+    CNI_ADDRESSES,
+    CONFIG,
+    CONTAINERD_ROOT,
+    CONTAINERD_SOCKET,
+    CONTAINERD_STATE,
+    HOMES,
+    HOST_BIN,
+)
+
+ROOT_ACCOUNT = "lfgpods-root"
+USER_ACCOUNT = "lfgpods-user"
+CGROUP = "lfgpods"
+CNI_NETWORK = "lfgpods"
+CNI = CONFIG / "cni"
+CONTAINERD_CONFIG = CONFIG / "containerd.toml"
+KUBELET_CONFIG = CONFIG / "kubelet.json"
+RESOLVER = CONFIG / "resolv.conf"
+SSHD = CONFIG / "sshd"
+SSHD_CONFIG = SSHD / "sshd_config"
+AUTHORIZED_KEYS = SSHD / "authorized_keys"
+HOST_KEY = SSHD / "ssh_host_ed25519_key"
+USER_KUBECONFIG = HOMES / USER_ACCOUNT / ".kube" / "config"
+
+
+def _containerd() -> str:
+    # Without CAP_SYS_RESOURCE no process may be given a lower OOM score than its parent's.
+    return f"""\
+version = 2
+root = "{CONTAINERD_ROOT}"
+state = "{CONTAINERD_STATE}"
+disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+
+[grpc]
+  address = "{CONTAINERD_SOCKET}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{images.PAUSE}"
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{CNI}"
+"""
+
+
+def _cni() -> str:
+    bridge = {
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipMasq": True,
+        "hairpinMode": True,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": network.POD_CIDR.replace("/16", "/24")}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dataDir": str(CNI_ADDRESSES),
+        },
+    }
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return json.dumps({"cniVersion": "0.4.0", "name": CNI_NETWORK, "plugins": [bridge, portmap]}, indent=2)
+
+
+def _kubelet() -> str:
+    document = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(certificates.AUTHORITY)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(certificates.certificate_of("kubelet-serving")),
+        "tlsPrivateKeyFile": str(certificates.key_of("kubelet-serving")),
+        "healthzBindAddress": network.HOST_ADDRESS,
+        "cgroupDriver": "cgroupfs",
+        # A group of our own, so that cleaning up can't hit another kubelet's pods.
+        "cgroupRoot": f"/{CGROUP}",
+        "failSwapOn": False,
+        "oomScoreAdj": 0,
+        "clusterDomain": "cluster.local",
+        "clusterDNS": [network.DNS_ADDRESS],
+        "resolvConf": str(RESOLVER),
+        "maxPods": 200,
+        "podPidsLimit": -1,
+        "serializeImagePulls": False,
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "kubeAPIQPS": 200,
+        "kubeAPIBurst": 400,
+        "nodeStatusUpdateFrequency": "2s",
+        "nodeStatusReportFrequency": "1m0s",
+        # The images are made here and nowhere else: losing one to a full disk could not be undone by a pull.
+        "imageGCHighThresholdPercent": 100,
+        "evictionHard": {
+            "memory.available": "50Mi",
+            "nodefs.available": "1%",
+            "nodefs.inodesFree": "1%",
+            "imagefs.available": "1%",
+        },
+    }
+    return json.dumps(document, indent=2)
+
+
+def _sshd() -> str:
+    return f"""\
+Port 22
+ListenAddress {network.HOST_ADDRESS}
+HostKey {HOST_KEY}
+PidFile none
+AuthorizedKeysFile {AUTHORIZED_KEYS}
+AllowUsers {ROOT_ACCOUNT} {USER_ACCOUNT}
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PrintMotd no
+MaxSessions 10
+MaxStartups 10:30:100
+Subsystem sftp internal-sftp
+SetEnv KUBECONFIG={ADMIN_KUBECONFIG} PATH={HOST_BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+Match User {USER_ACCOUNT}
+    SetEnv KUBECONFIG={USER_KUBECONFIG} PATH={HOST_BIN}:/usr/local/bin:/usr/bin:/bin
+"""
+
+
+def sudoers() -> str:
+    """What lets the unprivileged account become root without a password, kubeconfig and kubectl included."""
+    return f"""\
+Defaults:{USER_ACCOUNT} env_keep += "KUBECONFIG", secure_path = "{HOST_BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
+{USER_ACCOUNT} ALL=(ALL) NOPASSWD: ALL
+"""
+
+
+def files() -> dict[Path, str]:
+    """Every configuration file and its text."""
+    return {
+        CONTAINERD_CONFIG: _containerd(),
+        CNI / "10-lfgpods.conflist": _cni(),
+        KUBELET_CONFIG: _kubelet(),
+        RESOLVER: "",
+        SSHD_CONFIG: _sshd(),
+    }
