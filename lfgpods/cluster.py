@@ -21,8 +21,9 @@ from lfgpods.pod import Pod
 from lfgpods.rollout import OnStep, wait_ended
 from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
-from lfgpods.state import Snapshot, has_ended, is_going, ready_pod
+from lfgpods.state import Snapshot, has_ended, is_going, is_ours, ready_pod
 
+DELETE_TIMEOUT = 120.0
 _KINDS = ("namespaces", "persistentvolumes", "deployments", "services", "pods")
 
 
@@ -112,12 +113,16 @@ class Cluster:
         if snapshot.volume and not snapshot.claim and (snapshot.volume["spec"].get("claimRef") or {}).get("uid"):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
-            self.kubectl.patch(f"persistentvolume/{names.volume}", freed)
+            self.kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
+        if snapshot.deployment and not is_ours(snapshot.deployment):
+            # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
+            self.kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
+            wait_ended(self.kubectl, names, DELETE_TIMEOUT, on_step)
         on_step("applying the manifests")
-        objects = [drawn.namespace]
-        objects += [] if snapshot.volume else [drawn.volume]
-        objects += [] if snapshot.claim else [drawn.claim]
-        made = snapshot_of(self.kubectl.apply([*objects, drawn.deployment, drawn.service]))
+        # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
+        volume = [] if snapshot.volume else [drawn.volume]
+        claim = [] if snapshot.claim else [drawn.claim]
+        made = snapshot_of(self.kubectl.apply([*volume, drawn.namespace, *claim, drawn.service, drawn.deployment]))
         return replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)
 
     def label(self, drawn: Manifests, snapshot: Snapshot) -> None:

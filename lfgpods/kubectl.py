@@ -55,9 +55,9 @@ class Kubectl:
         argv = ("apply", "--server-side", "--force-conflicts", manager, "-f", "-", "-o", "json", *_API)
         return self._objects(*argv, stdin=payload, timeout=60.0)
 
-    def patch(self, reference: str, patch: Object) -> None:
-        """Merge PATCH into one cluster-wide object."""
-        self._run("patch", reference, "--type=merge", "-p", json.dumps(patch), *_API)
+    def patch(self, reference: str, namespace: str, patch: Object) -> None:
+        """Merge PATCH into one object, of the cluster or of NAMESPACE."""
+        self._run("patch", reference, "-n", namespace, "--type=merge", "-p", json.dumps(patch), *_API)
 
     def delete(self, references: Sequence[str], namespace: str, *, wait: float | None = None) -> None:
         """Delete the objects that exist; with WAIT, until they and all that they own are gone.

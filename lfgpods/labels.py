@@ -22,6 +22,7 @@ OWNER_ID = "lfgpods.io/owner-id"
 CONVERSATION_ID = "lfgpods.io/conversation-id"
 SPEC = "lfgpods.io/spec"
 REVISION = "lfgpods.io/revision"
+NUDGED = "lfgpods.io/nudged"
 
 
 def labels_for(owner: Owner, names: Names) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lfgpods import manifests, podexec
-from lfgpods.cluster import Cluster
+from lfgpods.cluster import DELETE_TIMEOUT, Cluster
 from lfgpods.errors import (
     HostError,
     KubernetesError,
@@ -33,8 +33,6 @@ from lfgpods.state import Snapshot, State
 if TYPE_CHECKING:
     from lfgpods.hosts import Host
     from lfgpods.store import Store
-
-DELETE_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -290,7 +288,7 @@ class PodManager:
             return pod.pod_name
         why = f": {pod.reason}" if pod.reason else ""
         raise PodNotRunningError(
-            f"the pod of {owner} is {pod.status}{why}", f"Bring it back: lfgpods create {owner.option} {owner.id}"
+            f"the pod of {owner} is {pod.status}{why}", f"Bring it back: lfgpods create {owner.option}"
         )
 
 
@@ -308,12 +306,13 @@ def render(
     ).objects
 
 
+_SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
+
+
 def _is_silence(error: LfgpodsError) -> bool:
-    """Whether the error says nothing about the pod, only that nobody answers."""
-    return isinstance(error, (HostError, TimeLimitError)) or error.code == "cluster_unreachable"
+    """Whether the error says nothing about the pod, only that nobody answers for now."""
+    return error.code in _SILENCE
 
 
 def _no_such_pod(owner: Owner) -> PodNotFoundError:
-    return PodNotFoundError(
-        f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option} {owner.id}"
-    )
+    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,8 +53,8 @@ class Owner:
 
     @property
     def option(self) -> str:
-        """The command line option that names this owner."""
-        return f"--{self.kind}-id"
+        """The command line option that names this owner, ready to be typed."""
+        return f"--{self.kind}-id {shlex.quote(self.id)}"
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,6 @@ class Pod:
     last_used_at: str | None = None
     differences: tuple[str, ...] = field(default=(), compare=False)
     """What was asked for and is otherwise, in words; only `ensure` fills it."""
-    notes: tuple[str, ...] = field(default=(), compare=False)
-    """What was found and put right on the way, in words; only `ensure` fills it."""
 
     @property
     def project_id(self) -> str | None:
@@ -109,5 +107,4 @@ class Pod:
             "started_at": self.started_at,
             "last_used_at": self.last_used_at,
             "differences": list(self.differences),
-            "notes": list(self.notes),
         }

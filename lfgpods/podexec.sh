@@ -20,7 +20,7 @@ printf '%s start\n' "$token" >&2
 
 finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&2; exit 0; }
 
-if [ "$dir" ]; then cd "$dir" 2>/dev/null || finish workdir; fi
+if [ "$dir" ]; then cd "$dir" 2>/dev/null || finish workdir; else cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null; fi
 session=; if command -v setsid >/dev/null 2>&1; then session=setsid; fi
 
 signal_group() { if [ "$session" ]; then kill "-$1" "-$pid" || kill "-$1" "$pid"; else kill "-$1" "$pid"; fi; }

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.kubectl import Kubectl
-from lfgpods.labels import Object
+from lfgpods.labels import NUDGED, Object
 from lfgpods.naming import Names
-from lfgpods.state import diagnose, has_ended, newest_pod, refusal
+from lfgpods.state import UNBOUND_CLAIM, diagnose, has_ended, newest_pod, refusal
 
 GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
@@ -29,6 +29,7 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     pods: dict[str, Object] = {}
     failing_since: dict[str, float] = {}
     asked_why = False
+    replaced: set[str] = set()
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
@@ -50,6 +51,10 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
             if diagnosis.error is None:
                 failing_since.clear()
                 continue
+            if diagnosis.error.code == UNBOUND_CLAIM and pod["metadata"]["name"] not in replaced:
+                _replace_unbound(kubectl, names, pod, again=bool(replaced))
+                replaced.add(pod["metadata"]["name"])
+                continue
             since = failing_since.setdefault(diagnosis.error.code, now)
             if diagnosis.final or now - since >= GRACE:
                 raise diagnosis.error
@@ -57,6 +62,18 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
         f"the pod was not ready after {timeout:g} s: {step}{_last_warning(kubectl, names)}",
         "It goes on starting; look with lfgpods status, and wait longer with --timeout.",
     )
+
+
+def _replace_unbound(kubectl: Kubectl, names: Names, pod: Object, *, again: bool) -> None:
+    """Have a pod made anew that the scheduler saw before its claim was bound.
+
+    It never ran, and its successor is looked at at once, where it would wait for the scheduler's next round. A
+    claim that stays unbound was itself seen before its volume, and waits for a resync (15 s) unless it changes.
+    """
+    if again:
+        nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
+        kubectl.patch(f"persistentvolumeclaim/{names.claim}", names.namespace, nudge)
+    kubectl.delete([f"pod/{pod['metadata']['name']}"], names.namespace)
 
 
 def wait_ended(kubectl: Kubectl, names: Names, timeout: float, on_step: OnStep) -> None:

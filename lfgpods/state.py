@@ -66,7 +66,9 @@ _WAITING = {
     "RunContainerError": ("container_crash", False),
     "CrashLoopBackOff": ("container_crash", False),
 }
+UNBOUND_CLAIM = "unbound_claim"
 _HINTS = {
+    UNBOUND_CLAIM: "See what the claim waits for: kubectl describe pvc in the pod's namespace.",
     "image_pull": "Check the image's name and tag, and the node's way to its registry; then create again with --image.",
     "container_config": "Check the pod's configuration with kubectl describe, then create again.",
     "container_crash": "The image has to bring a shell (sh) and sleep; try another one with --image.",
@@ -94,6 +96,8 @@ def diagnose(pod: Object) -> Diagnosis:
         return Diagnosis(True, "ready")
     scheduled = conditions.get("PodScheduled") or {}
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        if "unbound" in (scheduled.get("message") or ""):
+            return _broken(UNBOUND_CLAIM, "the volume is not bound yet", scheduled.get("message"), final=False)
         return _broken("unschedulable", "no node can take the pod", scheduled.get("message"), final=False)
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waiting = (container.get("state") or {}).get("waiting") or {}
@@ -132,6 +136,11 @@ def _broken(code: str, cause: str, detail: str | None, final: bool) -> Diagnosis
         text = text[:299] + "…"
     error = KubernetesError(f"{cause} ({text})" if text else cause, _HINTS[code], code=code)
     return Diagnosis(False, cause, error, final)
+
+
+def is_ours(deployment: Object) -> bool:
+    """Whether the Deployment's pods were described by lfgpods, rather than adopted with a label."""
+    return REVISION in metadata(deployment["spec"].get("template"), "annotations")
 
 
 def has_ended(pod: Object) -> bool:

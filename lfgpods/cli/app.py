@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 from lfgpods import __version__
@@ -22,7 +21,6 @@ app = typer.Typer(
     name="lfgpods",
     help="A Kubernetes pod for each project and each conversation, with data that outlives it.",
     epilog="Settings come from .env and the environment; .env.example and the README list them.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -51,19 +49,19 @@ def options(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; everything that goes wrong ends here."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        code = app(words, standalone_mode=False)
+        code = app(words, standalone_mode=False, prog_name="lfgpods")
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except LfgpodsError as error:
         return _report(error, words)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "lfgpods"
-        return _report(UsageError(error.format_message(), f"See {command} --help."), words)
-    except click.ClickException as error:
-        return _report(LfgpodsError(error.format_message()), words)
-    except (click.Abort, KeyboardInterrupt):
+    except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "lfgpods"
+        return _report(UsageError(message[:1].lower() + message[1:], f"See {command} --help."), words)
+    except (typer.Abort, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

@@ -30,6 +30,7 @@ def exec_command(
     Output comes as it is written, both streams apart, byte for byte. Ends with the command's exit code, or with
     125 when lfgpods itself fails: no such pod, time limit, lost connection.
 
+    \b
       lfgpods exec --project-id my-app -c 'cd repo && python3 app.py'
       tar c . | lfgpods exec --project-id my-app -i -- tar x -C /workspace
     """

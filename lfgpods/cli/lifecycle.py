@@ -13,14 +13,19 @@ from lfgpods.cli.options import ConversationId, Output, OutputFormat, ProjectId,
 def create(
     project_id: ProjectId = None,
     conversation_id: ConversationId = None,
-    image: Annotated[str | None, typer.Option(help="Container image [default: LFGPODS_IMAGE].")] = None,
-    cpu: Annotated[str | None, typer.Option(help="CPU limit, such as 500m or 2.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory limit, such as 512Mi or 2Gi.")] = None,
-    cpu_request: Annotated[str | None, typer.Option(help="CPU that is reserved for the pod.")] = None,
-    memory_request: Annotated[str | None, typer.Option(help="Memory that is reserved for the pod.")] = None,
-    storage_size: Annotated[str | None, typer.Option(help="Size of a new volume, such as 1Gi.")] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Container image [default: LFGPODS_IMAGE].")
+    ] = None,
+    cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU limit, such as 500m or 2.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit, such as 512Mi or 2Gi.")] = None,
+    cpu_request: Annotated[str | None, typer.Option(metavar="CPU", help="CPU that is reserved for the pod.")] = None,
+    memory_request: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory that is reserved for the pod.")
+    ] = None,
+    storage_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Size of a new volume, such as 1Gi.")] = None,
     port: Annotated[
-        list[int] | None, typer.Option(help="A port that the pod answers on; may be given again. [default: 8080]")
+        list[int] | None,
+        typer.Option(metavar="PORT", help="A port that the pod answers on; may be given again. [default: 8080]"),
     ] = None,
     timeout: Annotated[
         float | None,
@@ -36,6 +41,7 @@ def create(
     A pod that already runs is returned as it is; where it differs from what is asked for, that is said, and
     changed only with --update.
 
+    \b
       lfgpods create --project-id my-app --image python:3.12 --port 8000
     """
     from lfgpods.naming import resolve_owner

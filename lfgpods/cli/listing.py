@@ -19,6 +19,7 @@ def status(
 
     Ends with 3 when there is no such pod, and with 4 when the host cannot be reached and only the record is shown.
 
+    \b
       lfgpods status --project-id my-app -o json
     """
     from lfgpods.manager import PodManager

@@ -29,7 +29,9 @@ class OutputFormat(StrEnum):
     NAME = "name"
 
 
-Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="How to print the result.")]
+Output = Annotated[
+    OutputFormat, typer.Option("--output", "-o", metavar="table|json|yaml|name", help="How to print the result.")
+]
 
 
 def above_zero(value: float | None) -> float | None:

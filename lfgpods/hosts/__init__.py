@@ -109,6 +109,10 @@ def connect(settings: Settings) -> Host:
         from lfgpods.hosts.ssh import SshHost
 
         return SshHost(settings.require_ssh(), access_host=settings.access_host)
+    if kind == "embedded":
+        from lfgpods.hosts.embedded import EmbeddedHost
+
+        return EmbeddedHost(settings.embedded_folder, access_host=settings.access_host, kubectl=settings.kubectl)
     from lfgpods.hosts.local import LocalHost
 
     return LocalHost(access_host=settings.access_host)

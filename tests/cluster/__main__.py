@@ -16,11 +16,7 @@ def _report(line: str) -> None:
 def _status(cluster: Cluster) -> int:
     for name, program in cluster.programs.items():
         pid = program.process.pid()
-        state = (
-            "stopped"
-            if pid is None
-            else f"pid {pid}, {'answers' if program.answers() else 'does not answer'}"
-        )
+        state = "stopped" if pid is None else f"pid {pid}, {'answers' if program.answers() else 'does not answer'}"
         _report(f"{name}: {state}")
     problems = cluster.problems()
     _report("; ".join(problems) if problems else "healthy")
@@ -28,9 +24,7 @@ def _status(cluster: Cluster) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m tests.cluster", description="A real Kubernetes for the tests."
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description="A real Kubernetes for the tests.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="bring it up; does nothing if it is healthy")
     verbs.add_parser("down", help="end it and remove what it left")
@@ -58,7 +52,7 @@ def main(argv: list[str]) -> int:
             cluster.pause(arguments.program)
         else:
             cluster.resume(arguments.program)
-    except (ClusterError, RuntimeError, OSError) as error:
+    except (ClusterError, OSError) as error:
         print(f"the cluster: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.cluster import certificates, configuration
 from tests.cluster.binaries import run
 from tests.cluster.configuration import HOST_KEY, ROOT_ACCOUNT, USER_ACCOUNT, USER_KUBECONFIG
+from tests.cluster.errors import ClusterError
 from tests.cluster.network import HOST_ADDRESS
 from tests.cluster.paths import CLIENT, HOMES
 
@@ -37,9 +38,7 @@ def make_keys() -> None:
     _make_key(RSA_KEY, kind="rsa")
     _make_key(UNAUTHORIZED_KEY)
     authorized = (KEY, KEY_WITH_PASSPHRASE, RSA_KEY)
-    configuration.AUTHORIZED_KEYS.write_text(
-        "".join(key.with_suffix(".pub").read_text() for key in authorized)
-    )
+    configuration.AUTHORIZED_KEYS.write_text("".join(key.with_suffix(".pub").read_text() for key in authorized))
     kind, key, _ = HOST_KEY.with_suffix(".pub").read_text().split()
     KNOWN_HOSTS.write_text(f"{HOST_ADDRESS} {kind} {key}\n")
 
@@ -77,9 +76,7 @@ def make_accounts() -> None:
 
 def _remove(account: str) -> None:
     # Forced, as every process of root counts as one of root's alias.
-    subprocess.run(
-        ["userdel", "--force", account], check=False, stdin=subprocess.DEVNULL, capture_output=True
-    )
+    subprocess.run(["userdel", "--force", account], check=False, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def remove_accounts() -> None:
@@ -89,5 +86,5 @@ def remove_accounts() -> None:
         if _exists(account):
             _remove(account)
             if _exists(account):
-                raise RuntimeError(f"the account {account} can't be removed")
+                raise ClusterError(f"the account {account} can't be removed")
     shutil.rmtree(HOMES, ignore_errors=True)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.cluster.errors import ClusterError
 from tests.cluster.paths import CACHE
 
 PACKAGES = (
@@ -42,7 +43,7 @@ def run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) 
     )
     if done.returncode:
         tail = (done.stdout + done.stderr)[-4000:]
-        raise RuntimeError(f"{' '.join(argv)} exited with {done.returncode}:\n{tail}")
+        raise ClusterError(f"{' '.join(argv)} exited with {done.returncode}:\n{tail}")
     return done.stdout
 
 
@@ -74,9 +75,7 @@ def install_packages() -> None:
 
 def debian_sources(kind: str) -> list[str]:
     """The machine's Debian archives for bookworm as one-line apt sources of KIND (deb or deb-src)."""
-    targets = run(
-        "apt-get", "indextargets", "--format", "$(SITE)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages"
-    )
+    targets = run("apt-get", "indextargets", "--format", "$(SITE)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages")
     option = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
     lines = []
     for target in dict.fromkeys(targets.splitlines()):
@@ -84,7 +83,7 @@ def debian_sources(kind: str) -> list[str]:
         if release.startswith("bookworm") and component == "main":
             lines.append(f"{kind} {option}{site} {release} main")
     if not lines:
-        raise RuntimeError("no Debian bookworm archive among this machine's apt sources")
+        raise ClusterError("no Debian bookworm archive among this machine's apt sources")
     return lines
 
 
@@ -125,9 +124,7 @@ def _openapi_packages(tree: Path) -> list[str]:
                     continue
                 if "+k8s:openapi-gen=" in Path(folder, name).read_text(errors="replace"):
                     found.add(
-                        path.removeprefix("vendor/")
-                        if path.startswith("vendor/")
-                        else f"k8s.io/kubernetes/{path}"
+                        path.removeprefix("vendor/") if path.startswith("vendor/") else f"k8s.io/kubernetes/{path}"
                     )
                     break
     return sorted(found)
@@ -135,9 +132,7 @@ def _openapi_packages(tree: Path) -> list[str]:
 
 def _generate_openapi(tree: Path, env: dict[str, str]) -> None:
     generator = tree / "_openapi-gen"
-    run(
-        "go", "build", "-o", str(generator), "./vendor/k8s.io/kube-openapi/cmd/openapi-gen", cwd=tree, env=env
-    )
+    run("go", "build", "-o", str(generator), "./vendor/k8s.io/kube-openapi/cmd/openapi-gen", cwd=tree, env=env)
     run(
         str(generator),
         "-O", "zz_generated.openapi",
@@ -167,9 +162,7 @@ def build_kubernetes() -> Path:
     }
     _generate_openapi(tree, go)
     stamp = {"gitVersion": VERSION, "gitMajor": "1", "gitMinor": "20"}
-    values = (
-        f"-X {package}.{name}={value}" for package in _VERSION_PACKAGES for name, value in stamp.items()
-    )
+    values = (f"-X {package}.{name}={value}" for package in _VERSION_PACKAGES for name, value in stamp.items())
     ldflags = " ".join(["-s", "-w", *values])
     BIN.mkdir(parents=True, exist_ok=True)
     for program in PROGRAMS:

@@ -187,7 +187,7 @@ class Cluster:
         for folder in (STATE, HOST_BIN, CONFIG, LOGS, PIDS):
             folder.mkdir(parents=True, exist_ok=True)
         for program in self.programs.values():
-            program.process.log.unlink(missing_ok=True)
+            program.process.rotate_log()
         network.create()
         leftovers.make_groups()
         certificates.create()
@@ -223,13 +223,9 @@ class Cluster:
         if not wait_until(self.healthy, timeout):
             problems = self.problems()
             logs = [f"{name}:\n{self.programs[name].process.log_tail()}" for name in self._to_blame(problems)]
-            raise ClusterError(
-                "\n".join([f"not healthy after {timeout:.0f} s: {'; '.join(problems)}", *logs])
-            )
+            raise ClusterError("\n".join([f"not healthy after {timeout:.0f} s: {'; '.join(problems)}", *logs]))
         self.report(f"the node is Ready and takes pods ({time.monotonic() - began:.1f} s)")
 
     def _to_blame(self, problems: list[str]) -> list[str]:
-        named = [
-            name for name in self.programs if any(problem.startswith(f"{name} ") for problem in problems)
-        ]
+        named = [name for name in self.programs if any(problem.startswith(f"{name} ") for problem in problems)]
         return named or ["kubelet", "kube-controller-manager"]

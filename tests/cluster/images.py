@@ -173,6 +173,4 @@ def archives() -> tuple[Archive, ...]:
 def import_archives(paths: Iterable[Path]) -> None:
     """Hand the archives to the running containerd, unpacked and ready to be run."""
     for path in paths:
-        run(
-            "ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images", "import", str(path)
-        )
+        run("ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images", "import", str(path))

@@ -109,9 +109,7 @@ def _unmount() -> None:
         points = _mounts()
         if not points:
             return
-        subprocess.run(
-            ["umount", "--lazy", *points], check=False, stdin=subprocess.DEVNULL, capture_output=True
-        )
+        subprocess.run(["umount", "--lazy", *points], check=False, stdin=subprocess.DEVNULL, capture_output=True)
     if _mounts():
         # Removing files through a mount that stayed could remove a volume's data.
         raise ClusterError(f"mounts that do not go: {_mounts()}")

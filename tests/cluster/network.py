@@ -44,9 +44,7 @@ def create() -> None:
         run("ip", "-netns", NAMESPACE, *command.split())
     run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"))
     # There is no DNS server. Refused, a lookup fails at once; unanswered, it would cost ten seconds.
-    run(
-        *inside("iptables", "--wait", "--append", "FORWARD", "--destination", DNS_ADDRESS, "--jump", "REJECT")
-    )
+    run(*inside("iptables", "--wait", "--append", "FORWARD", "--destination", DNS_ADDRESS, "--jump", "REJECT"))
 
 
 def connect() -> None:

@@ -32,9 +32,7 @@ class Layer:
 
     entries: list[tuple[tarfile.TarInfo, bytes]] = field(default_factory=list)
 
-    def _add(
-        self, path: str, kind: bytes, mode: int, owner: int, content: bytes = b"", target: str = ""
-    ) -> None:
+    def _add(self, path: str, kind: bytes, mode: int, owner: int, content: bytes = b"", target: str = "") -> None:
         info = tarfile.TarInfo(path)
         info.type, info.mode, info.uid, info.gid = kind, mode, owner, owner
         info.size, info.linkname = len(content), target

@@ -10,7 +10,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +61,8 @@ def _pidfd(pid: int) -> Iterator[int | None]:
 
 
 def _signal(handle: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        pass
 
 
 def _ended(handle: int, timeout: float) -> bool:
@@ -111,9 +109,7 @@ class Process:
         self.pid_file.unlink(missing_ok=True)
         argv = ["setsid", "--fork", "sh", "-c", _LAUNCHER, str(self.pid_file), *network.inside(*self.argv)]
         with self.log.open("ab") as log:
-            subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT, check=True
-            )
+            subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT, check=True)
         if not wait_until(lambda: self.pid_file.exists() and self.pid_file.stat().st_size > 0, 10, 0.002):
             raise ClusterError(f"{self.name} was not started:\n{self.log_tail()}")
 
@@ -130,6 +126,11 @@ class Process:
                         if not _ended(handle, 10):
                             raise ClusterError(f"{self.name} (pid {pid}) does not end")
         self.pid_file.unlink(missing_ok=True)
+
+    def rotate_log(self) -> None:
+        """Begin a new log; the one before stays beside it."""
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
 
     def log_tail(self, lines: int = 25) -> str:
         """The last LINES of its log."""

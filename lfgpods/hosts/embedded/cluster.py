@@ -1,0 +1,52 @@
+"""The embedded cluster: its objects and its kubelet, seen through a world that is up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lfgpods.hosts.embedded.controllers import advance
+from lfgpods.hosts.embedded.errors import KubectlError
+from lfgpods.hosts.embedded.faults import Faults
+from lfgpods.hosts.embedded.nodes import ensure_basics
+from lfgpods.hosts.embedded.pods import Kubelet
+from lfgpods.hosts.embedded.storage import Storage
+from lfgpods.hosts.embedded.world import World
+
+
+class Cluster:
+    """What lives in FOLDER; nothing is made there before the first look."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._opened: Storage | None = None
+        self.kubelet = Kubelet(folder)
+
+    @contextmanager
+    def world(self) -> Iterator[World]:
+        """The world, brought up to date, under the write lock. Raises KubectlError when the API server is down."""
+        with self._storage.open_world() as world:
+            if world.faults.api_down:
+                raise KubectlError(
+                    "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?"
+                )
+            ensure_basics(world)
+            advance(world, self.kubelet)
+            for record in world:
+                world.version_of(record)
+            yield world
+
+    @property
+    def faults(self) -> Faults:
+        return self._storage.faults()
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._storage.set_faults(faults)
+
+    @property
+    def _storage(self) -> Storage:
+        if self._opened is None:
+            self._opened = Storage(self._folder)
+        return self._opened

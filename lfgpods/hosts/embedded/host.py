@@ -1,0 +1,136 @@
+"""The embedded host: kubectl's command lines answered in this process, every other command run on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lfgpods.errors import HostError
+from lfgpods.hosts import Process
+from lfgpods.hosts.embedded import reading, writing
+from lfgpods.hosts.embedded.arguments import Arguments, parse
+from lfgpods.hosts.embedded.cluster import Cluster
+from lfgpods.hosts.embedded.errors import ApiError, KubectlError
+from lfgpods.hosts.embedded.faults import Faults
+from lfgpods.hosts.embedded.process import ExecProcess, InterpretedProcess, Streams, refused
+from lfgpods.hosts.local import LocalHost, LocalProcess
+
+_Verb = Callable[[Cluster, Arguments, Streams], int]
+_VERBS: dict[str, _Verb] = {
+    "annotate": writing.annotate,
+    "apply": writing.apply,
+    "delete": writing.delete,
+    "get": reading.get,
+    "label": writing.label,
+    "logs": reading.logs,
+    "patch": writing.patch,
+    "scale": writing.scale,
+    "version": reading.version,
+    "wait": reading.wait,
+}
+_ROLLOUT: dict[str, _Verb] = {"restart": writing.rollout_restart, "status": reading.rollout_status}
+
+
+class EmbeddedHost:
+    """A Kubernetes host that lives in FOLDER, for as many processes at once as like; see this package's docstring.
+
+    KUBECTL is how its kubectl is called; a command line that begins otherwise runs on this machine.
+    """
+
+    def __init__(self, folder: Path, *, access_host: str | None = None, kubectl: Sequence[str] = ("kubectl",)) -> None:
+        self.folder = Path(folder).absolute()
+        self.name = f"embedded host {self.folder}"
+        self.address = access_host or "localhost"
+        self._kubectl = tuple(kubectl)
+        self._machine = LocalHost(access_host=access_host)
+        self._cluster = Cluster(self.folder)
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on purpose, for every process that uses the folder; set it to change that."""
+        return self._cluster.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._cluster.faults = faults
+
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
+        words = self._kubectl_words(argv)
+        if words is None:
+            return self._machine.open(argv, ends_with_us=ends_with_us)
+        try:
+            arguments = parse(words)
+            if arguments.verb == "exec":
+                return self._exec(arguments)
+            work = _verb(arguments)
+        except KubectlError as error:
+            return refused(error)
+
+        def interpret(streams: Streams) -> int:
+            try:
+                return work(self._cluster, arguments, streams)
+            except KubectlError as error:
+                streams.err(f"{error.text}\n")
+                return error.exit_code
+
+        return InterpretedProcess(interpret)
+
+    def close(self) -> None:
+        """Nothing is kept open; pods go on running."""
+
+    def shut_down(self) -> None:
+        """End every process of every pod at once and forget all objects; the volumes stay. Meant for tests."""
+        self.faults = Faults()
+        with self._cluster.world() as world:
+            for record in world:
+                self._cluster.kubelet.kill(record)
+                world.remove(record)
+
+    def _kubectl_words(self, argv: Sequence[str]) -> Sequence[str] | None:
+        """ARGV without the words that call kubectl, or None where it does not."""
+        if tuple(argv[: len(self._kubectl)]) == self._kubectl:
+            return argv[len(self._kubectl) :]
+        return argv[1:] if argv[:1] == [self._kubectl[0]] or tuple(argv[:1]) == self._kubectl[:1] else None
+
+    def _exec(self, arguments: Arguments) -> Process:
+        command = arguments.command if arguments.command is not None else arguments.words[1:]
+        if not arguments.words or not command:
+            raise KubectlError("error: you must specify at least one command for the container")
+        with self._cluster.world() as world:
+            pod = reading.find_pod(world, arguments.namespace, arguments.words[0])
+            dropped_after = world.faults.exec_dropped_after
+        phase, name = pod.obj["status"]["phase"], pod.obj["spec"]["containers"][0]["name"]
+        if arguments.value("container", name) != name:
+            raise ApiError("BadRequest", f"container {arguments.value('container')} is not valid for pod {pod.name}")
+        if phase in ("Failed", "Succeeded"):
+            raise KubectlError(f"error: cannot exec into a container in a completed pod; current phase is {phase}")
+        if "nodeName" not in pod.obj["spec"]:
+            raise ApiError("BadRequest", f"pod {pod.name} does not have a host assigned")
+        container = self._cluster.kubelet.container(pod)
+        if not self._cluster.kubelet.is_running(pod):
+            raise KubectlError(f'error: unable to upgrade connection: container not found ("{name}")')
+        if problem := container.find_program(command[0]):
+            raise KubectlError(
+                "error: Internal error occurred: error executing command in container: failed to exec in container: "
+                "OCI runtime exec failed: exec failed: unable to start container process: "
+                f'exec: "{command[0]}": {problem}: unknown'
+            )
+        argv, variables = container.enter(command)
+        try:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env=variables
+            )
+        except OSError as error:
+            raise HostError(f"{command[0]} cannot be started: {error}", "Check the command and its length.") from error
+        inner = LocalProcess(child, ends_with_us=False)
+        return ExecProcess(inner, stdin=arguments.on("stdin"), dropped_after=dropped_after)
+
+
+def _verb(arguments: Arguments) -> _Verb:
+    verbs, word = _VERBS, arguments.verb
+    if word == "rollout":
+        verbs, word = _ROLLOUT, arguments.words[0] if arguments.words else ""
+    if word not in verbs:
+        raise KubectlError(f'error: unknown command "{word}" for "kubectl" (the embedded host has no such verb)')
+    return verbs[word]

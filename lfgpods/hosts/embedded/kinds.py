@@ -1,0 +1,56 @@
+"""The kinds of objects that the embedded host knows, under all the names that kubectl takes for them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object; `group` is empty for the core group."""
+
+    name: str
+    plural: str
+    short: str
+    namespaced: bool
+    group: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/v1" if self.group else "v1"
+
+    @property
+    def resource(self) -> str:
+        """How error messages call it, such as `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def singular(self) -> str:
+        """How kubectl's answers call it, such as `deployment.apps`."""
+        return f"{self.name.lower()}.{self.group}" if self.group else self.name.lower()
+
+
+NAMESPACE = Kind("Namespace", "namespaces", "ns", namespaced=False)
+NODE = Kind("Node", "nodes", "no", namespaced=False)
+VOLUME = Kind("PersistentVolume", "persistentvolumes", "pv", namespaced=False)
+CLAIM = Kind("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", namespaced=True)
+SERVICE = Kind("Service", "services", "svc", namespaced=True)
+POD = Kind("Pod", "pods", "po", namespaced=True)
+EVENT = Kind("Event", "events", "ev", namespaced=True)
+DEPLOYMENT = Kind("Deployment", "deployments", "deploy", namespaced=True, group="apps")
+
+KINDS = (NAMESPACE, NODE, VOLUME, CLAIM, SERVICE, POD, EVENT, DEPLOYMENT)
+_BY_WORD = {
+    word: kind for kind in KINDS for word in (kind.name.lower(), kind.plural, kind.short, kind.resource, kind.singular)
+}
+_BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+def kind_called(word: str) -> Kind | None:
+    """The kind that a word of a command line means, such as `deploy` or `deployments.apps`."""
+    return _BY_WORD.get(word.lower())
+
+
+def kind_named(name: str) -> Kind | None:
+    """The kind of a manifest, by its `kind`."""
+    return _BY_NAME.get(name)

@@ -1,0 +1,310 @@
+"""The kubectl verbs that change: apply, delete, patch, scale, rollout restart, label, annotate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from lfgpods.hosts.embedded import controllers, fields, printing, rules
+from lfgpods.hosts.embedded.arguments import Arguments, label_selector, references
+from lfgpods.hosts.embedded.cluster import Cluster
+from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFound
+from lfgpods.hosts.embedded.kinds import DEPLOYMENT, NAMESPACE, Kind, kind_named
+from lfgpods.hosts.embedded.process import Streams
+from lfgpods.hosts.embedded.reading import wait_until
+from lfgpods.hosts.embedded.world import Record, World, copied
+from lfgpods.labels import Object
+
+_CLIENT_SIDE = "kubectl-client-side-apply"
+
+
+def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    """Every object of stdin in its order; one that is refused keeps no other from being applied."""
+    if arguments.value("filename") != "-":
+        raise KubectlError(
+            "error: must specify one of -f and -k" if "filename" not in arguments.values else _STDIN_ONLY
+        )
+    objects = _documents(streams.read_stdin())
+    if not objects:
+        raise KubectlError("error: no objects passed to apply")
+    applied: list[Object] = []
+    failures = 0
+    for obj in objects:
+        try:
+            with cluster.world() as world:
+                record, verb, warning = _apply_one(world, obj, arguments)
+                applied.append(copied(record.obj))
+            if warning:
+                streams.err(warning)
+            if arguments.output == "name":
+                streams.out(f"{record.reference}\n")
+            elif not arguments.output:
+                streams.out(f"{record.reference} {verb}\n")
+        except KubectlError as error:
+            failures += 1
+            streams.err(f"{error.text}\n")
+    with cluster.world():
+        pass  # so that the controllers begin without being looked at
+    if arguments.output == "json" and not failures:
+        single = len(applied) == 1
+        streams.out(printing.to_json(applied[0] if single else {**printing.list_of(applied), "metadata": {}}))
+    return 1 if failures else 0
+
+
+_STDIN_ONLY = "error: the embedded host applies from stdin only (-f -)"
+
+
+def _documents(data: bytes) -> list[Object]:
+    text = data.decode()
+    decoder = json.JSONDecoder()
+    found: list[Object] = []
+    while text := text.lstrip().removeprefix("---").lstrip():
+        try:
+            document, end = decoder.raw_decode(text)
+        except ValueError as error:
+            raise KubectlError(
+                f"error: error parsing STDIN: json: {error} (the embedded host takes JSON only)"
+            ) from None
+        text = text[end:]
+        found += document["items"] if document.get("kind") == "List" else [document]
+    return found
+
+
+def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
+    """The object as it is now, what happened to it, and a warning or nothing."""
+    kind = kind_named(config.get("kind", ""))
+    metadata = config.get("metadata") or {}
+    if kind is None or config.get("apiVersion") != kind.api_version or not metadata.get("name"):
+        what = f'"{config.get("kind", "")}" in version "{config.get("apiVersion", "")}"'
+        raise KubectlError(f'error: unable to recognize "STDIN": no matches for kind {what}')
+    config = copied(config)
+    if kind.namespaced:
+        config["metadata"].setdefault("namespace", arguments.namespace)
+    namespace = config["metadata"].get("namespace", "")
+    record = world.find(kind, namespace, metadata["name"])
+    if record is None:
+        _check_namespace(world, kind, namespace, metadata["name"])
+    live = record.obj if record else _empty(config)
+    managers = copied(record.private.get("managers", {})) if record else {}
+    server_side = arguments.on("server-side")
+    manager = arguments.value("field-manager", "kubectl") if server_side else _CLIENT_SIDE
+    force = arguments.on("force-conflicts") or not server_side
+    try:
+        wanted = fields.apply(live, config, manager, managers, force=force)
+    except fields.ApplyConflict as conflict:
+        raise KubectlError(_conflict(conflict)) from None
+    record, changed = _put(world, kind, wanted, record)
+    record.private["managers"] = managers
+    warning = ""
+    if record.going and changed is not None:
+        warning = f"Warning: Detected changes to resource {record.name} which is currently being deleted.\n"
+    if server_side:
+        return record, "serverside-applied", warning
+    return record, "created" if changed is None else "configured" if changed else "unchanged", warning
+
+
+def _put(world: World, kind: Kind, obj: Object, record: Record | None) -> tuple[Record, bool | None]:
+    """Keep OBJ, checked and completed; whether it changed, or None where it is new. Raises KubectlError."""
+    shape = {"spec": obj.get("spec", {}), "metadata": obj["metadata"]}
+    if kind is DEPLOYMENT:
+        template = shape["spec"].setdefault("template", {})
+        template.setdefault("metadata", {})
+        template.setdefault("spec", {}).setdefault("containers", [])
+    if kind is not NAMESPACE and "spec" not in obj:
+        obj["spec"] = shape["spec"]
+    rules.check(kind, obj, record.obj if record else None)
+    rules.complete(world, kind, obj)
+    if record is None:
+        if kind is DEPLOYMENT:
+            obj["metadata"]["generation"] = 1
+        return world.add(kind, obj), None
+    changed = obj != record.obj
+    if kind is DEPLOYMENT and obj["spec"] != record.obj["spec"]:
+        obj["metadata"]["generation"] = record.obj["metadata"].get("generation", 1) + 1
+    record.obj = obj
+    world.version_of(record)
+    return record, changed
+
+
+def _empty(config: Object) -> Object:
+    metadata = {key: config["metadata"][key] for key in ("name", "namespace") if key in config["metadata"]}
+    return {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": metadata}
+
+
+def _check_namespace(world: World, kind: Kind, namespace: str, name: str) -> None:
+    if not kind.namespaced:
+        return
+    home = world.find(NAMESPACE, "", namespace)
+    if home is None:
+        raise NotFound(NAMESPACE, namespace)
+    if home.going:
+        what = f"unable to create new content in namespace {namespace} because it is being terminated"
+        raise ApiError("Forbidden", f'{kind.resource} "{name}" is forbidden: {what}')
+
+
+def _conflict(conflict: fields.ApplyConflict) -> str:
+    told = [f'conflict with "{manager}": {", ".join(paths)}' for manager, paths in conflict.fields.items()]
+    number = sum(map(len, conflict.fields.values()))
+    return f"error: Apply failed with {number} conflict{'s' if number > 1 else ''}: " + "\n".join(told)
+
+
+def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    """Begin to delete what is named, and wait until it is gone, unless with --wait=false."""
+    wanted = references(arguments.words)
+    grace = int(arguments.value("grace-period", "-1"))
+    grace = 0 if arguments.on("force") and grace < 0 else 1 if arguments.on("now") else grace
+    foreground = arguments.value("cascade") == "foreground"
+    waited: dict[str, Record] = {}
+    missing: list[KubectlError] = []
+    warned = False
+    with cluster.world() as world:
+        for kind, name in wanted:
+            found = _victims(world, arguments, kind, name)
+            if not found and name is not None and not arguments.on("ignore-not-found"):
+                missing.append(NotFound(kind, name))
+            for record in found:
+                if not kind.namespaced and "namespace" in arguments.values and not warned:
+                    streams.err("Warning: deleting cluster-scoped resources, not scoped to the provided namespace\n")
+                    warned = True
+                if kind is NAMESPACE and record.name in ("default", "kube-system"):
+                    told = f'namespaces "{record.name}" is forbidden: this namespace may not be deleted'
+                    missing.append(ApiError("Forbidden", told))
+                    continue
+                waited[record.uid] = record
+                controllers.delete(world, record, foreground=foreground, grace=None if grace < 0 else grace)
+                streams.out(f"{record.reference}\n" if arguments.output == "name" else _deleted(record))
+        if not waited and not missing and all(name is None for _, name in wanted):
+            streams.out("No resources found\n")
+    with cluster.world():
+        pass
+    for error in missing:
+        streams.err(f"{error.text}\n")
+    code = 0
+    if arguments.on("wait", default=True) and waited:
+        code = wait_until(cluster, streams, waited, lambda record: record is None, arguments.seconds("timeout"))
+    return 1 if missing else code
+
+
+def _deleted(record: Record) -> str:
+    return f'{record.kind.singular} "{record.name}" deleted\n'
+
+
+def _victims(world: World, arguments: Arguments, kind: Kind, name: str | None) -> list[Record]:
+    if name is not None:
+        record = world.find(kind, arguments.namespace, name)
+        return [record] if record else []
+    if not arguments.on("all") and "selector" not in arguments.values:
+        raise KubectlError("error: resource(s) were provided, but no name was specified")
+    namespace = None if arguments.on("all-namespaces") else arguments.namespace
+    return world.all(kind, namespace, label_selector(arguments.value("selector")))
+
+
+def patch(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    """A JSON merge patch of one object."""
+    if arguments.value("type", "strategic") != "merge":
+        raise KubectlError("error: the embedded host patches with --type=merge only")
+    try:
+        change = json.loads(arguments.value("patch"))
+    except ValueError:
+        raise KubectlError("Error from server: Invalid JSON Patch") from None
+
+    def answer(record: Record, changed: bool) -> str:
+        if arguments.output == "json":
+            return printing.to_json(record.obj)
+        return f"{record.reference} patched{'' if changed else ' (no change)'}\n"
+
+    return _change(
+        cluster, arguments, streams, references(arguments.words), lambda obj: fields.patch(obj, change), answer
+    )
+
+
+def scale(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    try:
+        replicas = int(arguments.value("replicas"))
+    except ValueError:
+        raise KubectlError(
+            "error: The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0"
+        ) from None
+
+    def scaled(obj: Any) -> Object:
+        return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
+
+    wanted = references(arguments.words)
+    try:
+        return _change(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
+    except NotFound as error:
+        raise KubectlError(f"error: no objects passed to scale {error.message}") from None
+
+
+def rollout_restart(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    with cluster.world() as world:
+        moment = world.time
+
+    def restarted(obj: Any) -> Object:
+        note = {"kubectl.kubernetes.io/restartedAt": moment}
+        return fields.patch(obj, {"spec": {"template": {"metadata": {"annotations": note}}}})  # type: ignore[no-any-return]
+
+    wanted = references(arguments.words[1:])
+    return _change(cluster, arguments, streams, wanted, restarted, lambda record, _: f"{record.reference} restarted\n")
+
+
+def annotate(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    return _mark(cluster, arguments, streams, "annotations")
+
+
+def label(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
+    return _mark(cluster, arguments, streams, "labels")
+
+
+def _mark(cluster: Cluster, arguments: Arguments, streams: Streams, part: str) -> int:
+    """Set (`key=value`) and take away (`key-`) labels or annotations."""
+    changes: dict[str, str | None] = {}
+    words = list(arguments.words)
+    while words and (words[-1].endswith("-") or "=" in words[-1]):
+        key, sign, value = words.pop().partition("=")
+        changes[key if sign else key[:-1]] = value if sign else None
+    if not changes:
+        raise KubectlError(f"error: at least one {part[:-1]} update is required")
+
+    def marked(obj: Any) -> Object:
+        known = obj["metadata"].get(part) or {}
+        taken = [key for key, value in changes.items() if value is not None and known.get(key) not in (None, value)]
+        if taken and not arguments.on("overwrite"):
+            key = taken[0]
+            if part == "labels":
+                raise KubectlError(f"error: '{key}' already has a value ({known[key]}), and --overwrite is false")
+            told = f"'{key}' already has a value ({known[key]})"
+            raise KubectlError(f"error: --overwrite is false but found the following declared annotation(s): {told}")
+        return fields.patch(obj, {"metadata": {part: changes}})  # type: ignore[no-any-return]
+
+    def answer(record: Record, changed: bool) -> str:
+        if part == "annotations":
+            return f"{record.reference} annotated\n"
+        removed = all(value is None for value in changes.values())
+        return f"{record.reference} {'not labeled' if not changed else 'unlabeled' if removed else 'labeled'}\n"
+
+    return _change(cluster, arguments, streams, references(words), marked, answer)
+
+
+def _change(
+    cluster: Cluster,
+    arguments: Arguments,
+    streams: Streams,
+    wanted: list[tuple[Kind, str | None]],
+    change: Callable[[Any], Object],
+    answer: Callable[[Record, bool], str],
+) -> int:
+    with cluster.world() as world:
+        for kind, name in wanted:
+            record = world.find(kind, arguments.namespace, name or "")
+            if record is None:
+                raise NotFound(kind, name or "")
+            before = copied(record.obj)
+            record, changed = _put(world, kind, change(copied(before)), record)
+            if "managers" in record.private:
+                fields.disown(before, record.obj, record.private["managers"])
+            streams.out(answer(record, bool(changed)))
+    with cluster.world():
+        pass
+    return 0

@@ -1,0 +1,142 @@
+"""The hosts on which the contract is tried: the embedded one, and the real cluster over SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from lfgpods import Owner, PodManager, PodNotFoundError, Request, Settings, load_settings
+from lfgpods.hosts import Completed, Host, connect, run
+from lfgpods.hosts.embedded import EmbeddedHost, Faults
+from lfgpods.naming import Names, names_of
+from lfgpods.testing import embedded_host
+from tests import lab as labs
+from tests.cluster import Cluster
+
+_RUN = secrets.token_hex(3)
+_NUMBERS = itertools.count(1)
+
+
+class Site:
+    """One host with its PodManager; what a test makes on it is purged, at the latest when the site is closed."""
+
+    grace = 0.2
+    """What rollout.GRACE is set to, so that failures show early."""
+
+    def __init__(self, pods: PodManager, host: Host, settings: Settings) -> None:
+        self.pods = pods
+        self.host = host
+        self.settings = settings
+        self.request = Request(
+            image=labs.Images().small, memory="64Mi", memory_requests="16Mi", cpu="500m", cpu_requests="10m"
+        )
+
+    def new_owner(self) -> Owner:
+        """An owner that nobody else has."""
+        return Owner.project(f"ct-{_RUN}-{next(_NUMBERS)}")
+
+    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+        return run(self.host, (*self.settings.kubectl, *words), stdin=stdin, timeout=timeout)
+
+    def sh(self, script: str, *words: str) -> Completed:
+        """Run a script on the host itself."""
+        return run(self.host, ("sh", "-c", script, "sh", *words))
+
+    def folder(self, owner: Owner) -> str:
+        return names_of(owner).folder(self.settings.volume_root)
+
+    def leftovers(self, owner: Owner) -> list[str]:
+        """What there still is of OWNER's."""
+        names: Names = names_of(owner)
+        references = [f"namespace/{names.namespace}", f"persistentvolume/{names.volume}"]
+        found = self.kubectl("get", *references, "--ignore-not-found", "-o", "name").stdout.decode().split()
+        folder = self.folder(owner)
+        return [*found, *([folder] if self.sh('[ -e "$1" ]', folder).exit_code == 0 else [])]
+
+    @contextlib.contextmanager
+    def failing(self, fault: str) -> Iterator[Request]:
+        """A request for a pod that fails with FAULT: image_pull, unschedulable or crash_loop."""
+        raise NotImplementedError
+
+    def purge(self, owner: Owner) -> None:
+        """Purge OWNER, now or later."""
+        raise NotImplementedError
+
+
+class EmbeddedSite(Site):
+    host: EmbeddedHost
+
+    @contextlib.contextmanager
+    def failing(self, fault: str) -> Iterator[Request]:
+        self.host.faults = Faults(**{fault: True})  # type: ignore[arg-type]
+        try:
+            yield replace(self.request, image="docker.io/lfgpods/broken:1")
+        finally:
+            self.host.faults = Faults()
+
+    def purge(self, owner: Owner) -> None:
+        with contextlib.suppress(PodNotFoundError):
+            self.pods.delete(owner, purge=True)
+
+
+class RealSite(Site):
+    """Purges in the background, on a connection of its own, because each takes many seconds."""
+
+    grace = 1.0
+
+    def __init__(self, pods: PodManager, host: Host, settings: Settings) -> None:
+        super().__init__(pods, host, settings)
+        self._purging = PodManager(settings)
+        self._pool = ThreadPoolExecutor(3)
+        self._purges: list[Future[None]] = []
+        self._first = threading.Lock()
+
+    @contextlib.contextmanager
+    def failing(self, fault: str) -> Iterator[Request]:
+        yield {
+            "image_pull": replace(self.request, image="docker.io/lfgpods/nosuch:1"),
+            "unschedulable": replace(self.request, memory="900Gi", memory_requests="900Gi"),
+            "crash_loop": replace(self.request, image=labs.Images().crash),
+        }[fault]
+
+    def purge(self, owner: Owner) -> None:
+        self._purges.append(self._pool.submit(self._purge, owner))
+
+    def _purge(self, owner: Owner) -> None:
+        with self._first:
+            self._purging._host.open(("true",)).close()  # connects once, before several threads need it
+        with contextlib.suppress(PodNotFoundError):
+            self._purging.delete(owner, purge=True)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._purging.close()
+        for purge in self._purges:
+            purge.result()
+
+
+@contextlib.contextmanager
+def embedded_site() -> Iterator[Site]:
+    with embedded_host() as embedded:
+        yield EmbeddedSite(embedded.pods, embedded.host, embedded.settings)
+
+
+@contextlib.contextmanager
+def real_site(cluster: Cluster | None) -> Iterator[Site]:
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {**labs.host_environment(cluster), "LFGPODS_DATABASE": str(Path(folder, "lfgpods.db"))}
+        settings = load_settings(variables, Path(folder, "no.env"))
+        host = connect(settings)
+        with PodManager(settings, host=host) as pods:
+            site = RealSite(pods, host, settings)
+            try:
+                yield site
+            finally:
+                site.close()

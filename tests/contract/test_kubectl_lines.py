@@ -1,0 +1,230 @@
+"""Every kubectl command line that lfgpods sends, and its neighbours: the same answer from kubectl and its stand-in.
+
+What real kubectl answers is recorded in kubectl_lines.json, so that the stand-in is held to it without a cluster:
+`LFGPODS_RECORD=1 pytest tests/contract/test_kubectl_lines.py -k real` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lfgpods import Owner
+from lfgpods.hosts import Completed
+from lfgpods.labels import Object
+from lfgpods.manager import render
+from lfgpods.naming import Names, names_of
+from tests.contract.shapes import differences, shape_of
+from tests.contract.sites import Site
+
+RECORDED = Path(__file__).parent / "kubectl_lines.json"
+
+LEFT_OUT = {
+    ".ownerReferences": "there are no ReplicaSets",
+    ".resizeStatus": "volumes are not resized",
+    ".action": "the scheduler's events are of the core API's older form",
+    ".eventTime": "the same",
+}
+"""What the stand-in leaves out of its JSON, with the reason."""
+
+APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=lfgpods", "-f", "-")
+LIMIT = "--request-timeout=15s"
+Step = Callable[["Lines"], Completed]
+
+
+class Lines:
+    """One owner's objects, on which the command lines are tried in their order."""
+
+    def __init__(self, site: Site, owner: Owner) -> None:
+        self.site = site
+        self.names: Names = names_of(owner)
+        self.objects = render(site.settings, owner, site.request)
+
+    @property
+    def n(self) -> tuple[str, str]:
+        return ("-n", self.names.namespace)
+
+    @property
+    def five(self) -> list[str]:
+        names = self.names
+        return [
+            f"namespace/{names.namespace}",
+            f"persistentvolume/{names.volume}",
+            f"persistentvolumeclaim/{names.claim}",
+            f"deployment/{names.deployment}",
+            f"service/{names.service}",
+        ]
+
+    @property
+    def deployment(self) -> str:
+        return f"deployment/{self.names.deployment}"
+
+    @property
+    def pod(self) -> str:
+        found = self.kubectl("get", "pods", *self.n, "-l", f"app={self.names.namespace}", "-o", "name")
+        return found.stdout.decode().split()[0].removeprefix("pod/")
+
+    def kubectl(self, *words: str, stdin: bytes = b"") -> Completed:
+        return self.site.kubectl(*words, stdin=stdin)
+
+    def apply(self, *words: str, change: Callable[[dict[str, Object]], object] = lambda _: None) -> Completed:
+        objects = {obj["kind"]: obj for obj in json.loads(json.dumps(self.objects))}
+        change(objects)
+        payload = {"apiVersion": "v1", "kind": "List", "items": list(objects.values())}
+        return self.kubectl(*APPLY, *words, LIMIT, stdin=json.dumps(payload).encode())
+
+
+def _only(kind: str, **spec: Any) -> Callable[[dict[str, Object]], object]:
+    """Keep the one object of KIND, with SPEC."""
+
+    def change(objects: dict[str, Object]) -> None:
+        kept = objects[kind]
+        kept["spec"].update(spec)
+        objects.clear()
+        objects[kind] = kept
+
+    return change
+
+
+def _set(kind: str, **spec: Any) -> Callable[[dict[str, Object]], object]:
+    return lambda objects: objects[kind]["spec"].update(spec)
+
+
+def _elsewhere(objects: dict[str, Object]) -> None:
+    _only("Deployment")(objects)
+    objects["Deployment"]["metadata"]["namespace"] = "ct-nowhere"
+
+
+def _raw(lines: Lines, kind: str) -> Completed:
+    return lines.kubectl("get", "--raw", f"/api/v1/namespaces/{lines.names.namespace}/{kind}?limit=5")
+
+
+def _everywhere(lines: Lines) -> Completed:
+    kinds = "namespaces,persistentvolumes,deployments,services,pods"
+    slug = lines.names.slug
+    return lines.kubectl("get", kinds, "--all-namespaces", "-l", f"lfgpods.io/owner={slug}", "-o", "json", LIMIT)
+
+
+def _delete(lines: Lines, *references: str, wait: int | None = None) -> Completed:
+    words = ["--wait=false"] if wait is None else ["--cascade=foreground", "--wait", f"--timeout={wait}s"]
+    return lines.kubectl("delete", *references, *lines.n, "--ignore-not-found", *words)
+
+
+LINES: dict[str, Step] = {
+    # Nothing is there.
+    "get, nothing there": lambda s: s.kubectl("get", *s.five, *s.n, "--ignore-not-found", "-o", "json", LIMIT),
+    "get one, missing": lambda s: s.kubectl("get", "pod/nope", *s.n, "-o", "json"),
+    "get pods, no namespace": lambda s: s.kubectl("get", "pods", *s.n, "-l", "app=x", "-o", "json", LIMIT),
+    "get pods, table, none": lambda s: s.kubectl("get", "pods", *s.n),
+    "get unknown type": lambda s: s.kubectl("get", "nonsense", *s.n),
+    "get everywhere, none": _everywhere,
+    "exec, no namespace": lambda s: s.kubectl("exec", "-i", *s.n, "nope", "--", "true"),
+    "apply nowhere": lambda s: s.apply(change=_elsewhere),
+    "delete, nothing there": lambda s: _delete(s, *s.five[2:]),
+    "wait for the end of nothing": lambda s: s.kubectl("wait", "--for=delete", s.deployment, *s.n, "--timeout=1s"),
+    "patch, missing": lambda s: s.kubectl("patch", s.five[1], "--type=merge", "-p", '{"spec":{}}', LIMIT),
+    # Made.
+    "apply": lambda s: s.apply("-o", "json"),
+    "rollout status": lambda s: Completed(
+        s.kubectl("rollout", "status", s.deployment, *s.n, "--timeout=50s").exit_code, b"", b""
+    ),
+    "get all five": lambda s: s.kubectl("get", *s.five, *s.n, "--ignore-not-found", "-o", "json", LIMIT),
+    "get five and the pod": lambda s: s.kubectl(
+        "get", *s.five, f"pod/{s.pod}", *s.n, "--ignore-not-found", "-o", "json", LIMIT
+    ),
+    "get one": lambda s: s.kubectl("get", s.deployment, *s.n, "--ignore-not-found", "-o", "json", LIMIT),
+    "get pods": lambda s: s.kubectl("get", "pods", *s.n, "-l", f"app={s.names.namespace}", "-o", "json", LIMIT),
+    "get names": lambda s: s.kubectl("get", *s.five, *s.n, "-o", "name"),
+    "get some missing": lambda s: s.kubectl("get", "pod/nope", s.deployment, "pod/nope2", *s.n, "-o", "name"),
+    "get everywhere": _everywhere,
+    "get pods, table": lambda s: s.kubectl("get", "pods", *s.n),
+    "get deployment and service, table": lambda s: s.kubectl("get", "deploy,svc,pvc", *s.n),
+    "get volume, table": lambda s: s.kubectl("get", "pv", s.names.volume),
+    "get warnings, none": lambda s: s.kubectl(
+        "get", "events", "-n", "default", "--field-selector", "type=None", "-o", "json", LIMIT
+    ),
+    "watch": lambda s: s.kubectl(
+        "get", "pods", *s.n, "-l", f"app={s.names.namespace}", "--watch", "-o", "json", "--request-timeout=1s"
+    ),
+    "raw pods": lambda s: _raw(s, "pods"),
+    "raw services": lambda s: _raw(s, "services"),
+    "raw nonsense": lambda s: _raw(s, "nonsense"),
+    "version": lambda s: s.kubectl("version", "-o", "json"),
+    "exec": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "--", "sh", "-c", "echo out; echo err >&2; exit 7"),
+    "exec, killed": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "--", "sh", "-c", "kill -9 $$"),
+    "exec, no such pod": lambda s: s.kubectl("exec", "-i", *s.n, "nope", "--", "true"),
+    "exec, no such program": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "--", "no-such-program"),
+    "exec, a folder": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "--", "/tmp"),
+    "exec, no such container": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "-c", "nope", "--", "true"),
+    "exec in the deployment's pod": lambda s: s.kubectl("exec", "-i", *s.n, s.deployment, "--", "pwd"),
+    "logs": lambda s: s.kubectl("logs", *s.n, s.pod),
+    "logs, no such pod": lambda s: s.kubectl("logs", *s.n, "nope"),
+    # Changed, or refused.
+    "apply again": lambda s: s.apply("-o", "name"),
+    "apply another volume source": lambda s: s.apply(
+        "-o", "json", change=_set("PersistentVolume", hostPath={"path": "/x/y", "type": "Directory"})
+    ),
+    "apply another selector": lambda s: s.apply(change=_set("Deployment", selector={"matchLabels": {"app": "z"}})),
+    "apply a larger claim": lambda s: s.apply(
+        change=_set("PersistentVolumeClaim", resources={"requests": {"storage": "9Gi"}})
+    ),
+    "apply a wrong port": lambda s: s.apply(
+        change=_only("Service", ports=[{"name": "http", "port": 99999, "protocol": "TCP"}])
+    ),
+    "apply nothing": lambda s: s.kubectl(*APPLY, stdin=b"\n"),
+    "patch": lambda s: s.kubectl(
+        "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"annotations":{"a":"b"}}}', LIMIT
+    ),
+    "patch again": lambda s: s.kubectl(
+        "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"annotations":{"a":"b"}}}', LIMIT
+    ),
+    "patch, no JSON": lambda s: s.kubectl("patch", s.five[1], "--type=merge", "-p", "{bad"),
+    "annotate": lambda s: s.kubectl("annotate", s.five[0], "lfgpods.io/x=1"),
+    "annotate otherwise": lambda s: s.kubectl("annotate", s.five[0], "lfgpods.io/x=2"),
+    "annotate, overwrite": lambda s: s.kubectl("annotate", s.five[0], "lfgpods.io/x=2", "--overwrite"),
+    "annotate, take away": lambda s: s.kubectl("annotate", s.five[0], "lfgpods.io/x-"),
+    "label": lambda s: s.kubectl("label", s.five[0], "lfgpods.io/x=1"),
+    "label otherwise": lambda s: s.kubectl("label", s.five[0], "lfgpods.io/x=2"),
+    "label, the same": lambda s: s.kubectl("label", s.five[0], "lfgpods.io/x=1", "--overwrite"),
+    "label, take away": lambda s: s.kubectl("label", s.five[0], "lfgpods.io/x-"),
+    "rollout restart": lambda s: s.kubectl("rollout", "restart", s.deployment, *s.n),
+    "rollout restart, missing": lambda s: s.kubectl("rollout", "restart", "deployment/nope", *s.n),
+    "scale": lambda s: s.kubectl("scale", s.deployment, *s.n, "--replicas=0"),
+    "scale, missing": lambda s: s.kubectl("scale", "deployment/nope", *s.n, "--replicas=0"),
+    "wait, missing": lambda s: s.kubectl("wait", "--for=condition=Ready", "pod/nope", *s.n, "--timeout=1s"),
+    "wait, too short": lambda s: s.kubectl("wait", "--for=delete", s.five[0], "--timeout=1s"),
+    # Taken away.
+    "delete, missing": lambda s: s.kubectl("delete", "pod/nope", "deployment/nope", *s.n),
+    "delete workload": lambda s: _delete(s, s.deployment, s.five[4]),
+    "delete all": lambda s: _delete(s, s.deployment, s.five[4], s.five[2], s.five[0], wait=60),
+    "get the released volume": lambda s: s.kubectl("get", s.five[1], "-o", "json"),
+    "delete volume": lambda s: _delete(s, s.five[1], wait=30),
+}
+
+
+@pytest.fixture(scope="session")
+def answers(site: Site) -> Iterator[dict[str, Any]]:
+    """The shape of each line's answer on this site."""
+    owner = site.new_owner()
+    lines = Lines(site, owner)
+    namespace = lines.names.namespace
+    site.sh('mkdir -p -m 0700 "$1" && mkdir "$1/$2"', site.settings.volume_root, namespace)
+    try:
+        found = {name: shape_of(step(lines), namespace) for name, step in LINES.items()}
+        if os.environ.get("LFGPODS_RECORD") and not hasattr(site.host, "faults"):
+            RECORDED.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        yield found
+    finally:
+        site.purge(owner)
+        site.sh('rmdir "$1/$2"', site.settings.volume_root, namespace)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_kubectl_line_is_answered_as_kubectl_does(site: Site, answers: dict[str, Any], line: str) -> None:
+    recorded = json.loads(RECORDED.read_text())[line]
+    assert differences(recorded, answers[line], LEFT_OUT) == []

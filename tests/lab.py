@@ -1,0 +1,104 @@
+"""The real Kubernetes host that end-to-end tests use: the test cluster, or one of the user's own.
+
+LFGPODS_E2E says which: `auto` (the test cluster where this machine can run it), `required` (fail where it can't),
+`own` (the host that the K8S_SSH_* variables name, with images from LFGPODS_TEST_IMAGE*), or `off`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from lfgpods.hosts import Completed, run
+from lfgpods.hosts.ssh import SshHost
+from lfgpods.manager import PodManager
+from lfgpods.settings import Settings, load_settings
+from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported
+
+MODE = os.environ.get("LFGPODS_E2E") or "auto"
+POINT_AT_OWN = (
+    "point them at a host of your own with LFGPODS_E2E=own K8S_SSH_HOST=... K8S_SSH_KEY_FILE=... (k3s, kind, any "
+    "cluster with sshd; LFGPODS_TEST_IMAGE names an image with git and python3)"
+)
+
+
+@cache
+def left_out() -> str | None:
+    """Why there is no real host for the tests, in one line; None when there is one."""
+    if MODE == "own":
+        return None if os.environ.get("K8S_SSH_HOST") else f"LFGPODS_E2E=own without K8S_SSH_HOST: {POINT_AT_OWN}"
+    if MODE == "off":
+        return f"the tests on a real Kubernetes were left out (LFGPODS_E2E=off); {POINT_AT_OWN}"
+    reason = unsupported()
+    return f"the tests on a real Kubernetes were left out ({reason}); {POINT_AT_OWN}" if reason else None
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that the host has or can pull; the odd ones only in the test cluster."""
+
+    small: str = os.environ.get("LFGPODS_TEST_IMAGE_SMALL") or BUSYBOX
+    project: str = os.environ.get("LFGPODS_TEST_IMAGE") or DEBIAN
+    user: str = os.environ.get("LFGPODS_TEST_IMAGE_USER") or DEBIAN_USER
+    small_user: str = os.environ.get("LFGPODS_TEST_IMAGE_SMALL_USER") or BUSYBOX_USER
+    no_shell: str = NOSHELL
+    crash: str = CRASH
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A real host and everything that is needed to use lfgpods on it as a user would."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    cluster: Cluster | None = None
+    images: Images = field(default_factory=Images)
+
+    def settings(self, **overrides: str) -> Settings:
+        return load_settings({**self.environment, **overrides}, env_file=self.folder / "no.env")
+
+    def manager(self, **overrides: str) -> PodManager:
+        return PodManager(self.settings(**overrides))
+
+    def on_host(self, *argv: str) -> Completed:
+        """Run a program on the host, as the one who looks after it would."""
+        settings = self.settings()
+        host = SshHost(settings.require_ssh())
+        try:
+            return run(host, [*(("sudo", "-n") if settings.sudo else ()), *argv])
+        finally:
+            host.close()
+
+    def kubectl(self, *argv: str) -> str:
+        done = self.on_host(*self.settings().kubectl, *argv)
+        assert done.exit_code == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def lfgpods(
+        self, *argv: str, stdin: bytes = b"", timeout: float = 180, **overrides: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command line as a shell script would."""
+        return subprocess.run(
+            command_line(argv),
+            env={**os.environ, **self.environment, **overrides},
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+        )
+
+
+def command_line(argv: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "lfgpods", *argv]
+
+
+def host_environment(cluster: Cluster | None) -> dict[str, str]:
+    """The settings that lead to the host, and none of the user's others."""
+    if cluster is not None:
+        return cluster.settings()
+    return {name: value for name, value in os.environ.items() if name.startswith(("K8S_SSH_", "LFGPODS_"))}

@@ -1,0 +1,147 @@
+"""Pods as processes: they outlive their makers, end for good, and are safe with many makers at once."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfgpods import Command, Owner, Request, State
+from lfgpods.hosts import run
+from lfgpods.hosts.embedded import sandbox
+from lfgpods.testing import EmbeddedLfgpods, embedded_host
+from tests.waiting import eventually
+
+OWNER = Owner.project("a")
+needs_sandboxes = pytest.mark.skipif(not sandbox.isolates(), reason="bubblewrap does not work on this machine")
+
+
+def processes_with(word: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(params=["sandbox", "plain"])
+def either(
+    request: pytest.FixtureRequest, embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch
+) -> EmbeddedLfgpods:
+    """An embedded host with bubblewrap, and one without."""
+    if request.param == "sandbox" and not sandbox.isolates():
+        pytest.skip("bubblewrap does not work on this machine")
+    if request.param == "plain":
+        monkeypatch.setattr(sandbox, "isolates", lambda: False)
+    return embedded
+
+
+def test_the_main_job(either: EmbeddedLfgpods) -> None:
+    pods = either.pods
+    pod = pods.ensure(OWNER)
+    assert pod.status is State.RUNNING
+    assert pods.ensure(OWNER).pod_name == pod.pod_name
+    result = pods.exec(OWNER, Command("cat > file; echo err >&2; exit 7"), stdin=io.BytesIO(b"\0\xff" * 5000))
+    assert (result.exit_code, result.stdout, result.stderr) == (7, b"", b"err\n")
+    assert Path(pod.volume, "file").read_bytes() == b"\0\xff" * 5000
+    pods.delete(OWNER)
+    assert pods.status(OWNER).status is State.DELETED
+    pods.ensure(OWNER)
+    assert pods.exec(OWNER, Command("cat file")).stdout == b"\0\xff" * 5000
+    pods.delete(OWNER, purge=True)
+    assert not Path(pod.volume).exists()
+
+
+def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
+    either.pods.ensure(OWNER)
+    either.pods.exec(OWNER, Command("(sleep 424242 &) ; (trap '' TERM; exec sleep 434343) >/dev/null 2>&1 &"))
+    assert eventually(lambda: len(processes_with("434343")) >= 1)
+    name = json.loads(run(either.host, ("kubectl", "get", "pods", "-n", "proj-a", "-o", "json")).stdout)
+    pod = name["items"][0]["metadata"]["name"]
+    run(either.host, ("kubectl", "delete", "pod", pod, "-n", "proj-a", "--grace-period=1"))
+    assert eventually(lambda: not processes_with("424242") and not processes_with("434343"))
+
+
+def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLfgpods) -> None:
+    pod = either.pods.ensure(OWNER)
+    folder = next((either.host.folder / "pods").glob("*/0"))
+    os.kill(json.loads((folder / "identity.json").read_text())["pid"], 9)
+
+    def restarts() -> int:
+        found = run(either.host, ("kubectl", "get", f"pod/{pod.pod_name}", "-n", "proj-a", "-o", "json"))
+        statuses = json.loads(found.stdout)["status"]["containerStatuses"]
+        return int(statuses[0]["restartCount"]) if statuses[0]["ready"] else 0
+
+    assert eventually(restarts) == 1
+    assert either.pods.exec(OWNER, Command("true"))
+
+
+def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
+    embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sandbox, "isolates", lambda: False)
+    sandbox._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="lfgpods"):
+        embedded.pods.ensure(OWNER)
+        embedded.pods.ensure(Owner.project("b"))
+    assert [record.name for record in caplog.records] == ["lfgpods"]
+    assert "Nothing isolates them" in caplog.text
+
+
+@needs_sandboxes
+def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embedded: EmbeddedLfgpods) -> None:
+    embedded.pods.ensure(OWNER)
+    for path in ("/", "/usr", "/etc", "/opt", "/sys", "/proc/sys/vm", "/mnt", "/var/lib"):
+        result = embedded.pods.exec(OWNER, Command(f"touch {path}/lfgpods-was-here"))
+        assert result.exit_code == 1, path
+    script = (
+        "echo 61 > /proc/sys/vm/swappiness; mount -o remount,rw /usr; umount /proc/sys; echo b > /proc/sysrq-trigger"
+    )
+    before = Path("/proc/sys/vm/swappiness").read_text()
+    embedded.pods.exec(OWNER, Command(script))
+    assert Path("/proc/sys/vm/swappiness").read_text() == before
+    capabilities = embedded.pods.exec(OWNER, Command("grep -h ^Cap /proc/self/status /proc/1/status")).stdout.split()
+    assert set(capabilities[1::2]) == {b"0" * 16}
+    hidden = embedded.pods.exec(OWNER, Command(f"ls /root /home /tmp {embedded.host.folder}"))
+    assert b"objects.db" not in hidden.stdout
+
+
+@needs_sandboxes
+def test_the_memory_limit_holds_for_each_process(embedded: EmbeddedLfgpods) -> None:
+    embedded.pods.ensure(OWNER, Request(memory="64Mi", memory_requests="16Mi"))
+    result = embedded.pods.exec(OWNER, Command("head -c 200000000 /dev/zero | tail -c 150000000 | wc -c"))
+    assert b"memory exhausted" in result.stderr
+    assert embedded.pods.exec(OWNER, Command("seq 100000 | sort | tail -1")).stdout == b"99999\n"
+
+
+def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: EmbeddedLfgpods) -> None:
+    script = "from lfgpods import *\nwith PodManager() as m: print(m.ensure(Owner.project('a')).pod_name)"
+    environment = {**os.environ, **embedded.environment}
+    makers = [
+        subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    names = {maker.communicate(timeout=60)[0].strip() for maker in makers}
+    assert [maker.returncode for maker in makers] == [0, 0, 0, 0]
+    assert names == {embedded.pods.status(OWNER).pod_name}
+    assert embedded.pods.exec(OWNER, Command("true"))
+
+
+def test_nothing_is_left_of_an_embedded_host() -> None:
+    with embedded_host() as embedded:
+        embedded.pods.ensure(OWNER)
+        embedded.pods.exec(OWNER, Command("sleep 454545 >/dev/null 2>&1 &"))
+        folder = embedded.host.folder
+        assert processes_with("454545")
+    assert eventually(lambda: not processes_with("454545"))
+    assert not folder.exists()
+    assert not folder.parent.exists()
