@@ -11,14 +11,14 @@ _PREPARE = r"""
 umask 022
 root=$1 name=$2
 if [ ! -d "$root" ]; then
-  mkdir -p "$(dirname "$root")" && mkdir -m 0700 "$root" || exit 70
+  mkdir -p "$(dirname "$root")" && { mkdir -m 0700 "$root" 2>/dev/null || [ -d "$root" ] || mkdir "$root"; } || exit 70
 elif [ -n "$(find "$root/." -prune -perm /077)" ]; then
   [ -z "$(find "$root/." ! -name . -prune ! -name 'proj-*' ! -name 'conv-*')" ] || exit 71
   chmod 0700 "$root" || exit 70
 fi
 cd -P "$root" || exit 70
 if [ -L "$name" ]; then exit 72; fi
-if [ ! -d "$name" ]; then mkdir "$name" || exit 70; fi
+[ -d "$name" ] || mkdir "$name" 2>/dev/null || [ -d "$name" ] || mkdir "$name" || exit 70
 [ -n "$(find "./$name" -prune -perm 0777)" ] || chmod 0777 "./$name" || exit 70
 """
 

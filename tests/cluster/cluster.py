@@ -103,7 +103,7 @@ class Cluster:
 
     def pause(self, program: str) -> None:
         """Stop one program, as if it had crashed; the others go on."""
-        self._program(program).process.stop()
+        self._program(program).process.stop(grace=1)
 
     def resume(self, program: str) -> None:
         """Start a stopped program again and return once it answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def inside(*argv: str) -> list[str]:
 
 def exists() -> bool:
     """Whether the namespace is there; a file without a namespace behind it does not count."""
-    return NAMESPACE_FILE.exists() and NAMESPACE_FILE.is_mount()
+    return os.path.ismount(NAMESPACE_FILE)
 
 
 def create() -> None:

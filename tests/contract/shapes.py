@@ -14,12 +14,12 @@ _TEXT = (
     (r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b(?=[\" ])", "-HASH"),
     (r"\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b", "ADDRESS"),
     (r"\bv?1\.\d+\.\d+[-+\w.]*", "VERSION"),
-    (r'start exec "[0-9a-f]{64}": |failed to start exec ID: ', ""),
+    (r'failed to start exec "[0-9a-f]{64}": ', ""),
     (r"\b(\d+h)?(\d+m)?\d+s\b|\b\d+m\b", "AGE"),
     (r"\b3\d{4}\b", "NODEPORT"),
     (r"[ -]{2,}", "  "),
     (r"WARNING: version difference.*\n", ""),
-    (r"\n  core\.PersistentVolumeSource\{.*?\n  \}\n", ""),
+    (r"\s+core\.PersistentVolumeSource\{.*\}\s*", ""),
 )
 
 

@@ -26,6 +26,7 @@ RECORDED = Path(__file__).parent / "kubectl_lines.json"
 
 LEFT_OUT = {
     ".ownerReferences": "there are no ReplicaSets",
+    ".managedFields": "who set which field is not told",
     ".resizeStatus": "volumes are not resized",
     ".action": "the scheduler's events are of the core API's older form",
     ".eventTime": "the same",

@@ -23,9 +23,8 @@ class Cluster:
         self._opened: Storage | None = None
         self.kubelet = Kubelet(folder)
 
-    @contextmanager
-    def world(self) -> Iterator[World]:
-        """The world, brought up to date, under the write lock. Raises KubectlError when the API server is down."""
+    def look(self) -> World:
+        """The world as it is now, brought up to date. Raises KubectlError when the API server is down."""
         with self._storage.open_world() as world:
             if world.faults.api_down:
                 raise KubectlError(
@@ -33,8 +32,13 @@ class Cluster:
                 )
             ensure_basics(world)
             advance(world, self.kubelet)
-            for record in world:
-                world.version_of(record)
+        return world
+
+    @contextmanager
+    def change(self) -> Iterator[World]:
+        """The world, brought up to date and to be changed; an exception undoes the change, and nothing else."""
+        self.look()
+        with self._storage.open_world() as world:
             yield world
 
     @property

@@ -82,7 +82,7 @@ class EmbeddedHost:
     def shut_down(self) -> None:
         """End every process of every pod at once and forget all objects; the volumes stay. Meant for tests."""
         self.faults = Faults()
-        with self._cluster.world() as world:
+        with self._cluster.change() as world:
             for record in world:
                 self._cluster.kubelet.kill(record)
                 world.remove(record)
@@ -97,9 +97,9 @@ class EmbeddedHost:
         command = arguments.command if arguments.command is not None else arguments.words[1:]
         if not arguments.words or not command:
             raise KubectlError("error: you must specify at least one command for the container")
-        with self._cluster.world() as world:
-            pod = reading.find_pod(world, arguments.namespace, arguments.words[0])
-            dropped_after = world.faults.exec_dropped_after
+        world = self._cluster.look()
+        pod = reading.find_pod(world, arguments.namespace, arguments.words[0])
+        dropped_after = world.faults.exec_dropped_after
         phase, name = pod.obj["status"]["phase"], pod.obj["spec"]["containers"][0]["name"]
         if arguments.value("container", name) != name:
             raise ApiError("BadRequest", f"container {arguments.value('container')} is not valid for pod {pod.name}")

@@ -226,7 +226,7 @@ class Kubelet:
             container.end(signal.SIGTERM if grace else signal.SIGKILL)
             message = f"Stopping container {pod.obj['spec']['containers'][0]['name']}"
             world.event(pod, "Normal", "Killing", message, _KUBELET)
-        if (code := container.exit_code()) is None:
+        if not container.has_ended():
             if world.now >= private["kill_at"]:
                 container.end(signal.SIGKILL)
             return
@@ -234,7 +234,7 @@ class Kubelet:
             self._forget(world, pod)
             return
         private["gone"] = True
-        private["last"] = _terminated(pod, world, code, "")
+        private["last"] = _terminated(pod, world, container.exit_code() or 0, "")
         self._show(world, pod, ready=False, state={"terminated": private["last"]}, last=False)
 
     def kill(self, pod: Record) -> None:

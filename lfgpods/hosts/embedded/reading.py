@@ -29,24 +29,24 @@ def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     if arguments.on("watch") or arguments.on("watch-only"):
         return _watch(cluster, arguments, streams, wanted)
     named = wanted[0][1] is not None
-    with cluster.world() as world:
-        found, missing = _select(world, arguments, wanted)
-        several = len({kind for kind, _ in wanted}) > 1
-        if missing and not arguments.on("ignore-not-found"):
-            if found:
-                streams.out(printing.show(found, arguments.output, world.now, single=False, several_kinds=several))
-            for error in missing:
-                streams.err(f"{error.text}\n")
-            return 1
-        if named and not found:
-            return 0
-        if not found and arguments.output in ("", "wide"):
-            where = "" if arguments.on("all-namespaces") else f" in {arguments.namespace} namespace"
-            where = where if any(kind.namespaced for kind, _ in wanted) else ""
-            streams.err(f"No resources found{where}{'.' if where else ''}\n")
-            return 0
-        single = named and len(wanted) == 1
-        streams.out(printing.show(found, arguments.output, world.now, single=single, several_kinds=several))
+    world = cluster.look()
+    found, missing = _select(world, arguments, wanted)
+    several = len({kind for kind, _ in wanted}) > 1
+    if missing and not arguments.on("ignore-not-found"):
+        if found:
+            streams.out(printing.show(found, arguments.output, world.now, single=False, several_kinds=several))
+        for error in missing:
+            streams.err(f"{error.text}\n")
+        return 1
+    if named and not found:
+        return 0
+    if not found and arguments.output in ("", "wide"):
+        where = "" if arguments.on("all-namespaces") else f" in {arguments.namespace} namespace"
+        where = where if any(kind.namespaced for kind, _ in wanted) else ""
+        streams.err(f"No resources found{where}{'.' if where else ''}\n")
+        return 0
+    single = named and len(wanted) == 1
+    streams.out(printing.show(found, arguments.output, world.now, single=single, several_kinds=several))
     return 0
 
 
@@ -100,9 +100,7 @@ def _looks(
     deadline = None if limit is None else time.monotonic() + limit
     delay, before = POLL[0], None
     while True:
-        with cluster.world() as world:
-            pass
-        yield world  # after the transaction, which a reader who has seen enough would otherwise undo
+        yield cluster.look()
         now = json.dumps(state(), sort_keys=True) if state else None
         delay = POLL[0] if now != before else min(POLL[1], delay * 1.3)
         before = now
@@ -130,11 +128,11 @@ def wait(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
     else:
         raise KubectlError(f'error: unrecognized condition: "{goal}"')
-    with cluster.world() as world:
-        found, missing = _select(world, arguments, wanted)
-        if missing and goal != "delete":
-            raise missing[0]
-        waited = {record.uid: record for record in found}
+    world = cluster.look()
+    found, missing = _select(world, arguments, wanted)
+    if missing and goal != "delete":
+        raise missing[0]
+    waited = {record.uid: record for record in found}
     return wait_until(cluster, streams, waited, reached, arguments.seconds("timeout") or 30.0, goal)
 
 
@@ -197,21 +195,21 @@ def version(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
 def logs(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     """What the container's first process wrote; with --follow until it ends."""
-    with cluster.world() as world:
-        pod = find_pod(world, arguments.namespace, arguments.words[0] if arguments.words else "", for_logs=True)
-        container = pod.obj["spec"]["containers"][0]["name"]
-        asked = arguments.value("container") or (arguments.words[1] if len(arguments.words) > 1 else container)
-        if asked != container:
-            raise ApiError("BadRequest", f"container {asked} is not valid for pod {pod.name}")
-        waiting = _waiting(pod)
-        previous = cluster.kubelet.earlier_container(pod)
-        if arguments.on("previous") and previous is None:
-            raise ApiError("BadRequest", f'previous terminated container "{container}" in pod "{pod.name}" not found')
-        if waiting and previous is None:
-            what = f'container "{container}" in pod "{pod.name}" is waiting to start: {waiting}'
-            raise ApiError("BadRequest", what)
-        shown = previous if previous and (waiting or arguments.on("previous")) else cluster.kubelet.container(pod)
-        path = shown.log
+    world = cluster.look()
+    pod = find_pod(world, arguments.namespace, arguments.words[0] if arguments.words else "", for_logs=True)
+    container = pod.obj["spec"]["containers"][0]["name"]
+    asked = arguments.value("container") or (arguments.words[1] if len(arguments.words) > 1 else container)
+    if asked != container:
+        raise ApiError("BadRequest", f"container {asked} is not valid for pod {pod.name}")
+    waiting = _waiting(pod)
+    previous = cluster.kubelet.earlier_container(pod)
+    if arguments.on("previous") and previous is None:
+        raise ApiError("BadRequest", f'previous terminated container "{container}" in pod "{pod.name}" not found')
+    if waiting and previous is None:
+        what = f'container "{container}" in pod "{pod.name}" is waiting to start: {waiting}'
+        raise ApiError("BadRequest", what)
+    shown = previous if previous and (waiting or arguments.on("previous")) else cluster.kubelet.container(pod)
+    path = shown.log
     position = _print_log(path, streams, arguments.value("tail", "-1"))
     if arguments.on("follow"):
         for world in _looks(cluster, streams, None):
@@ -284,14 +282,14 @@ def _raw(cluster: Cluster, url: str, streams: Streams) -> int:
     kind = next((kind for kind in KINDS if steps and kind.plural == steps[0]), None)
     if kind is None or len(steps) > 2 or not parts.path.startswith(_root(kind)):
         raise ApiError("NotFound", "the server could not find the requested resource")
-    with cluster.world() as world:
-        if len(steps) == 2:
-            record = world.find(kind, namespace or "", steps[1])
-            if record is None:
-                raise NotFound(kind, steps[1])
-            streams.out(printing.to_json(record.obj, None))
-            return 0
-        streams.out(printing.to_json(_page(world, kind, namespace, query), None))
+    world = cluster.look()
+    if len(steps) == 2:
+        record = world.find(kind, namespace or "", steps[1])
+        if record is None:
+            raise NotFound(kind, steps[1])
+        streams.out(printing.to_json(record.obj, None))
+        return 0
+    streams.out(printing.to_json(_page(world, kind, namespace, query), None))
     return 0
 
 

@@ -116,9 +116,11 @@ def _check_service(obj: Object, live: Object | None) -> list[str]:
     if not obj["spec"].get("ports"):
         wrong.append("spec.ports: Required value")
     for number, port in enumerate(obj["spec"].get("ports") or []):
-        value = port.get("port")
-        if not isinstance(value, int) or not 1 <= value <= 65535:
-            wrong.append(f"spec.ports[{number}].port: Invalid value: {value}: must be between 1 and 65535, inclusive")
+        for field in ("port", "targetPort"):
+            value = port.get(field, port.get("port"))
+            if value is None or (isinstance(value, int) and not 1 <= value <= 65535):
+                told = f"Invalid value: {value}: must be between 1 and 65535, inclusive"
+                wrong.append(f"spec.ports[{number}].{field}: {told}")
     return wrong
 
 

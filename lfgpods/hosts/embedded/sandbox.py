@@ -112,12 +112,23 @@ class Container:
     def exit_code(self) -> int | None:
         """None while it runs."""
         identity = self.identity()
-        if identity is None or identity.alive:
+        if identity is None:
+            return None if self._facts() else 137
+        if identity.alive:
             return None
-        deadline = time.monotonic() + (0.2 if self._facts()["isolated"] else 0.0)
+        deadline = time.monotonic() + (0.2 if self._facts().get("isolated") else 0.0)
         while (code := self._status().get("exit-code")) is None and time.monotonic() < deadline:
             threading.Event().wait(0.002)  # bubblewrap writes it just after the end
         return 137 if code is None else int(code)
+
+    def has_ended(self) -> bool:
+        """Whether none of its processes is left."""
+        if self.exit_code() is None:
+            return False
+        left: list[Identity] = []
+        if self._facts().get("isolated") is False:
+            processes.with_environment(self._mark, left.append)
+        return not left
 
     def wait(self, timeout: float = 5.0) -> None:
         """Wait until its first process has ended."""
@@ -201,7 +212,11 @@ class Container:
         return {**own, **plan.environment}
 
     def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads((self._folder / "container.json").read_text())
+        """The plan and whether it is isolated; nothing once the container's folder was removed."""
+        try:
+            facts: dict[str, Any] = json.loads((self._folder / "container.json").read_text())
+        except FileNotFoundError:
+            return {}
         facts["plan"]["command"] = tuple(facts["plan"]["command"])
         return facts
 
@@ -246,6 +261,7 @@ def _detach() -> list[str]:
 
 def _bubblewrap(plan: Plan, hidden: Path, status: int) -> list[str]:
     argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--uid", "0", "--gid", "0"]
+    argv += ["--cap-drop", "ALL"]
     argv += ["--hostname", plan.hostname[:63], "--as-pid-1", "--json-status-fd", str(status)]
     for entry in sorted(Path("/").iterdir()):
         path = str(entry)

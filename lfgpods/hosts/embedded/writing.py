@@ -32,7 +32,7 @@ def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     failures = 0
     for obj in objects:
         try:
-            with cluster.world() as world:
+            with cluster.change() as world:
                 record, verb, warning = _apply_one(world, obj, arguments)
                 applied.append(copied(record.obj))
             if warning:
@@ -44,8 +44,7 @@ def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
         except KubectlError as error:
             failures += 1
             streams.err(f"{error.text}\n")
-    with cluster.world():
-        pass  # so that the controllers begin without being looked at
+    cluster.look()  # so that the controllers begin without being looked at
     if arguments.output == "json" and not failures:
         single = len(applied) == 1
         streams.out(printing.to_json(applied[0] if single else {**printing.list_of(applied), "metadata": {}}))
@@ -158,7 +157,7 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     waited: dict[str, Record] = {}
     missing: list[KubectlError] = []
     warned = False
-    with cluster.world() as world:
+    with cluster.change() as world:
         for kind, name in wanted:
             found = _victims(world, arguments, kind, name)
             if not found and name is not None and not arguments.on("ignore-not-found"):
@@ -176,8 +175,7 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
                 streams.out(f"{record.reference}\n" if arguments.output == "name" else _deleted(record))
         if not waited and not missing and all(name is None for _, name in wanted):
             streams.out("No resources found\n")
-    with cluster.world():
-        pass
+    cluster.look()
     for error in missing:
         streams.err(f"{error.text}\n")
     code = 0
@@ -238,8 +236,7 @@ def scale(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
 
 def rollout_restart(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    with cluster.world() as world:
-        moment = world.time
+    moment = cluster.look().time
 
     def restarted(obj: Any) -> Object:
         note = {"kubectl.kubernetes.io/restartedAt": moment}
@@ -295,7 +292,7 @@ def _change(
     change: Callable[[Any], Object],
     answer: Callable[[Record, bool], str],
 ) -> int:
-    with cluster.world() as world:
+    with cluster.change() as world:
         for kind, name in wanted:
             record = world.find(kind, arguments.namespace, name or "")
             if record is None:
@@ -305,6 +302,5 @@ def _change(
             if "managers" in record.private:
                 fields.disown(before, record.obj, record.private["managers"])
             streams.out(answer(record, bool(changed)))
-    with cluster.world():
-        pass
+    cluster.look()
     return 0

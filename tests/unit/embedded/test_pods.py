@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,11 @@ from tests.waiting import eventually
 
 OWNER = Owner.project("a")
 needs_sandboxes = pytest.mark.skipif(not sandbox.isolates(), reason="bubblewrap does not work on this machine")
+
+
+def unique_seconds() -> str:
+    """A number for `sleep` by which one process is found again."""
+    return str(10**8 + secrets.randbelow(10**8))
 
 
 def processes_with(word: str) -> list[int]:
@@ -62,13 +68,16 @@ def test_the_main_job(either: EmbeddedLfgpods) -> None:
 
 
 def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
+    quiet, deaf = unique_seconds(), unique_seconds()
     either.pods.ensure(OWNER)
-    either.pods.exec(OWNER, Command("(sleep 424242 &) ; (trap '' TERM; exec sleep 434343) >/dev/null 2>&1 &"))
-    assert eventually(lambda: len(processes_with("434343")) >= 1)
+    either.pods.exec(
+        OWNER, Command(f"(sleep {quiet} >/dev/null 2>&1 &) ; (trap '' TERM; exec sleep {deaf}) >/dev/null 2>&1 &")
+    )
+    assert eventually(lambda: processes_with(deaf))
     name = json.loads(run(either.host, ("kubectl", "get", "pods", "-n", "proj-a", "-o", "json")).stdout)
     pod = name["items"][0]["metadata"]["name"]
     run(either.host, ("kubectl", "delete", "pod", pod, "-n", "proj-a", "--grace-period=1"))
-    assert eventually(lambda: not processes_with("424242") and not processes_with("434343"))
+    assert eventually(lambda: not processes_with(quiet) and not processes_with(deaf))
 
 
 def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLfgpods) -> None:
@@ -109,7 +118,9 @@ def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embed
     before = Path("/proc/sys/vm/swappiness").read_text()
     embedded.pods.exec(OWNER, Command(script))
     assert Path("/proc/sys/vm/swappiness").read_text() == before
-    capabilities = embedded.pods.exec(OWNER, Command("grep -h ^Cap /proc/self/status /proc/1/status")).stdout.split()
+    capabilities = embedded.pods.exec(
+        OWNER, Command("grep -hE '^Cap(Prm|Eff)' /proc/self/status /proc/1/status")
+    ).stdout.split()
     assert set(capabilities[1::2]) == {b"0" * 16}
     hidden = embedded.pods.exec(OWNER, Command(f"ls /root /home /tmp {embedded.host.folder}"))
     assert b"objects.db" not in hidden.stdout
@@ -137,11 +148,12 @@ def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: Emb
 
 
 def test_nothing_is_left_of_an_embedded_host() -> None:
+    seconds = unique_seconds()
     with embedded_host() as embedded:
         embedded.pods.ensure(OWNER)
-        embedded.pods.exec(OWNER, Command("sleep 454545 >/dev/null 2>&1 &"))
+        embedded.pods.exec(OWNER, Command(f"sleep {seconds} >/dev/null 2>&1 &"))
         folder = embedded.host.folder
-        assert processes_with("454545")
-    assert eventually(lambda: not processes_with("454545"))
+        assert processes_with(seconds)
+    assert eventually(lambda: not processes_with(seconds))
     assert not folder.exists()
     assert not folder.parent.exists()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lfgpods.errors import SettingsError
+from lfgpods.settings import HostKind, Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_defaults(empty_folder: Path) -> None:
+    settings = load_settings({"K8S_SSH_HOST": "h"})
+    ssh = settings.require_ssh()
+    assert (settings.host, ssh.host, ssh.port, ssh.username, ssh.key_file) == (HostKind.SSH, "h", None, None, None)
+    assert settings.defaults.image == "gitpod/workspace-full:latest"
+    assert (settings.volume_root, settings.kubectl) == ("/mnt/data/user-volumes", ("kubectl",))
+    assert settings.database == str(empty_folder / "data" / "lfgpods" / "lfgpods.db")
+    assert not ssh.accept_new_host_keys
+
+
+def test_the_environment_wins_over_the_file(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text("K8S_SSH_HOST=file\nK8S_SSH_PORT=2222\nK8S_SSH_KEY_PASSPHRASE='a$b${HOME}#c'\n")
+    ssh = load_settings({"K8S_SSH_HOST": "environment"}).require_ssh()
+    assert (ssh.host, ssh.port, ssh.key_passphrase) == ("environment", 2222, "a$b${HOME}#c")
+
+
+def test_nothing_configured_says_what_to_set(empty_folder: Path) -> None:
+    with pytest.raises(SettingsError) as missing:
+        load_settings({}).require_host()
+    assert all(word in missing.value.hint for word in ("K8S_SSH_HOST", "local", "embedded"))
+    with pytest.raises(SettingsError, match="LFGPODS_HOST is ssh"):
+        load_settings({"LFGPODS_HOST": "ssh"}).require_ssh()
+
+
+def test_a_key_string_may_have_its_line_ends_written_out() -> None:
+    ssh = load_settings({"K8S_SSH_HOST": "h", "K8S_SSH_KEY_STRING": "-----BEGIN\\nabc\\n-----END"}).require_ssh()
+    assert ssh.key_string == "-----BEGIN\nabc\n-----END"
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    settings = load_settings({"K8S_SSH_HOST": "h", "K8S_SSH_KEY_STRING": "k3y", "K8S_SSH_KEY_PASSPHRASE": "phr4se"})
+    assert not re.search("k3y|phr4se", repr(settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("K8S_SSH_PORT", "ssh"), ("K8S_SSH_PORT", "70000"), ("K8S_SSH_HOST_KEY_POLICY", "no"), ("LFGPODS_SUDO", "perhaps"),
+        ("LFGPODS_TIMEOUT", "-1"), ("LFGPODS_TIMEOUT", "nan"), ("LFGPODS_VOLUME_ROOT", "/"), ("LFGPODS_VOLUME_ROOT", "/mnt"),
+        ("LFGPODS_VOLUME_ROOT", "a/b"), ("LFGPODS_VOLUME_ROOT", "/mnt/../etc"), ("LFGPODS_TEMPLATES", "/no/such/folder"),
+        ("LFGPODS_PORTS", "http"), ("LFGPODS_KUBECTL", "kubectl '"), ("LFGPODS_HOST", "cloud"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as wrong:
+        load_settings({"K8S_SSH_HOST": "h", name: value})
+    assert name in wrong.value.message + wrong.value.hint
+
+
+@pytest.mark.parametrize(("name", "value"), [("LFGPODS_IMAGE", "No Image"), ("LFGPODS_MEMORY", "1GB"), ("LFGPODS_PORTS", "1 1")])
+def test_a_wrong_default_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match="default pod"):
+        load_settings({name: value})
+
+
+def test_kubectl_may_be_several_words_and_have_a_context() -> None:
+    settings = load_settings({"LFGPODS_KUBECTL": "k3s kubectl", "LFGPODS_CONTEXT": "work"})
+    assert settings.kubectl == ("k3s", "kubectl", "--context", "work")
+
+
+def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) -> None:
+    example = ROOT / ".env.example"
+    shown = set(re.findall(r"^([A-Z0-9_]+)=", example.read_text(), re.MULTILINE))
+    read = set(re.findall(r'"((?:K8S_SSH|LFGPODS)_[A-Z_]+)"', (ROOT / "lfgpods" / "settings.py").read_text()))
+    assert shown == read
+
+    def without_key_file(settings: Settings) -> object:
+        return settings.defaults, settings.volume_root, settings.kubectl, settings.timeout, settings.sudo, settings.database
+
+    assert without_key_file(load_settings({}, example)) == without_key_file(load_settings({}))

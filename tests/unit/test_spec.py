@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfgpods.errors import UsageError
+from lfgpods.spec import PodSpec, Request, Resources, checked, quantity, request_from_limits
+
+BASE = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "busybox", "python:3.12", "gitpod/workspace-full:latest", "localhost:5000/a/b_c:T.1-x", "ghcr.io/x/y@sha256:" + "a" * 64,
+        "[::1]:5000/x", "registry.example.com/x__y/z---w:v",
+    ],
+)  # fmt: skip
+def test_valid_images_pass(image: str) -> None:
+    assert Request(image=image).over(BASE).image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["Busybox", "a b", "a:", ":tag", "a//b", "/a", "a/", "a:t:u", "a;id", "$(id)", "-a", "a\n", "a@sha256:xyz", "é", "a" * 600],
+)
+def test_invalid_images_are_refused(image: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Request(image=image).over(BASE)
+    assert refused.value.code == "invalid_image"
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "1000m"), ("1Gi", "1024Mi"), ("1.5Gi", "1536Mi"), ("2k", "2000")])
+def test_equal_quantities_are_equal(one: str, other: str) -> None:
+    assert quantity(one) == quantity(other)
+    assert not Request(memory=one).differences(checked(Request(memory=other, memory_requests="1m").over(BASE)))
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "1GB", "much", "1 Gi", "", "1e3Gi", "Mi", "0x1", "٣"])
+def test_invalid_quantities_are_refused(amount: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        checked(PodSpec("a", Resources(amount, "1", "1m", "1m"), "1Gi", (1,)))
+    assert refused.value.code == "invalid_quantity"
+
+
+def test_a_request_above_its_limit_is_refused_but_a_smaller_limit_lowers_a_default_request() -> None:
+    with pytest.raises(UsageError, match="above"):
+        Request(memory="1Gi", memory_requests="2Gi").over(BASE)
+    assert Request(memory="64Mi").over(BASE).resources.memory_requests == "64Mi"
+
+
+@pytest.mark.parametrize("ports", [(), (0,), (65536,), (80, 80)])
+def test_invalid_ports_are_refused(ports: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError) as refused:
+        Request(ports=ports).over(BASE)
+    assert refused.value.code == "invalid_port"
+
+
+def test_only_what_was_asked_for_by_name_can_differ() -> None:
+    assert Request().differences(BASE) == ()
+    asked = Request(image="python:3.12", cpu="2", storage_size="2Gi", ports=(1, 2))
+    assert asked.differences(BASE) == (
+        "image is busybox:1.36, not python:3.12",
+        "cpu is 1, not 2",
+        "storage size is 1Gi, not 2Gi",
+        "ports are 8080, not 1 2",
+    )
+
+
+def test_the_keys_of_lfg_are_understood_and_others_refused() -> None:
+    request = request_from_limits("a", {"memory": "2Gi", "cpu": 2, "memory_requests": None})
+    assert (request.memory, request.cpu, request.memory_requests) == ("2Gi", "2", None)
+    with pytest.raises(UsageError, match="'mem'"):
+        request_from_limits("a", {"mem": "2Gi"})
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.integers())
+def test_no_input_raises_anything_but_a_usage_error(image: str, amount: str, port: int) -> None:
+    for request in (Request(image=image), Request(cpu=amount), Request(ports=(port,))):
+        try:
+            request.over(BASE)
+        except UsageError as error:
+            assert error.hint
