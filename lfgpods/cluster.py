@@ -6,6 +6,7 @@ Brings manifests, kubectl and volume folders together, and knows nothing of the 
 from __future__ import annotations
 
 import posixpath
+import threading
 import time
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from lfgpods.manifests import Manifests
 from lfgpods.naming import Owner, names_of
 from lfgpods.observe import group_by_namespace, pod_of, snapshot_of, volume_folder
 from lfgpods.pod import Pod
-from lfgpods.rollout import OnStep, wait_ended
+from lfgpods.rollout import OnStep, still_running, wait_ended
 from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
 from lfgpods.state import Snapshot, has_ended, is_going, is_ours, ready_pod
@@ -78,22 +79,29 @@ class Cluster:
     def settle(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> Snapshot:
         """SNAPSHOT once nothing in it is on its way out any more, so that nothing new is made into its end."""
         names = names_of(owner)
-        deletable = {
-            f"deployment/{names.deployment}": snapshot.deployment,
-            f"persistentvolumeclaim/{names.claim}": snapshot.claim,
-            f"namespace/{names.namespace}": snapshot.namespace,
-            f"persistentvolume/{names.volume}": snapshot.volume,
-        }
-        going = [reference for reference, obj in deletable.items() if is_going(obj)]
-        still_writing = snapshot.deployment is None and not all(map(has_ended, snapshot.pods))
-        if not going and not still_writing:
-            return snapshot
-        on_step("waiting for an earlier deletion to end")
         deadline = time.monotonic() + timeout
-        for reference in going:
-            self.kubectl.wait_gone(reference, names.namespace, deadline - time.monotonic())
-        wait_ended(self.kubectl, names, deadline - time.monotonic(), on_step)
-        return self.snapshot(owner)
+        while True:
+            deletable = {
+                f"deployment/{names.deployment}": snapshot.deployment,
+                f"persistentvolumeclaim/{names.claim}": snapshot.claim,
+                f"namespace/{names.namespace}": snapshot.namespace,
+                f"persistentvolume/{names.volume}": snapshot.volume,
+            }
+            going = [reference for reference, obj in deletable.items() if is_going(obj)]
+            abandoned = [] if snapshot.deployment else [pod for pod in snapshot.pods if not has_ended(pod)]
+            if not going and not abandoned:
+                return snapshot
+            on_step("waiting for an earlier deletion to end")
+            for reference in going:
+                self.kubectl.wait_gone(reference, names.namespace, deadline - time.monotonic())
+            if any(map(is_going, abandoned)):
+                wait_ended(self.kubectl, names, (), deadline - time.monotonic(), on_step)
+            elif abandoned:
+                # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
+                if time.monotonic() >= deadline:
+                    raise still_running(abandoned[0]["metadata"]["name"], timeout)
+                threading.Event().wait(0.2)
+            snapshot = self.snapshot(owner)
 
     def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, snapshot: Snapshot) -> Manifests:
         """The owner's manifests, with the volume where SNAPSHOT has it. Raises TemplateError."""
@@ -117,7 +125,7 @@ class Cluster:
         if snapshot.deployment and not is_ours(snapshot.deployment):
             # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
             self.kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
-            wait_ended(self.kubectl, names, DELETE_TIMEOUT, on_step)
+            wait_ended(self.kubectl, names, snapshot.pods, DELETE_TIMEOUT, on_step)
         on_step("applying the manifests")
         # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
         volume = [] if snapshot.volume else [drawn.volume]
@@ -142,7 +150,7 @@ class Cluster:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
             self.kubectl.delete(workload, names.namespace)
         if snapshot.namespace:
-            wait_ended(self.kubectl, names, timeout, on_step)
+            wait_ended(self.kubectl, names, snapshot.pods, timeout, on_step)
 
     def purge(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
         """Take all of OWNER away, the data included. Raises KubernetesError unless it is proven to be OWNER's."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from lfgpods import manifests, podexec
 from lfgpods.cluster import DELETE_TIMEOUT, Cluster
 from lfgpods.errors import (
-    HostError,
     KubernetesError,
     LfgpodsError,
     OutcomeUnknownError,

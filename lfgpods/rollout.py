@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.kubectl import Kubectl
-from lfgpods.labels import NUDGED, Object
+from lfgpods.labels import NUDGED, REVISION, Object, metadata
 from lfgpods.naming import Names
-from lfgpods.state import UNBOUND_CLAIM, diagnose, has_ended, newest_pod, refusal
+from lfgpods.state import UNBOUND_CLAIM, diagnose, has_ended, is_going, newest_pod, refusal
 
 GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
@@ -28,7 +28,7 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     deadline = start + timeout
     pods: dict[str, Object] = {}
     failing_since: dict[str, float] = {}
-    asked_why = False
+    looked = start
     replaced: set[str] = set()
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
@@ -39,9 +39,9 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
             pod = newest_pod(pods.values(), revision)
             if pod is None:
                 on_step(step)
-                if not asked_why and now - start > POD_EXPECTED_AFTER:
-                    asked_why = True
-                    _raise_refusal(kubectl, names)
+                if now - looked > POD_EXPECTED_AFTER:
+                    looked = now
+                    revision = _expected_revision(kubectl, names) or revision
                 continue
             diagnosis = diagnose(pod)
             step = diagnosis.step
@@ -76,21 +76,27 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod: Object, *, again: bool
     kubectl.delete([f"pod/{pod['metadata']['name']}"], names.namespace)
 
 
-def wait_ended(kubectl: Kubectl, names: Names, timeout: float, on_step: OnStep) -> None:
-    """Wait until nothing runs in the pods of an owner whose Deployment was deleted.
+def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: float, on_step: OnStep) -> None:
+    """Wait until nothing runs any more in PODS, nor in any other pod of the owner that is going away.
 
     Raises TimeLimitError after TIMEOUT seconds. Waits for containers, not for the pods' objects: kubelet
-    confirms an ended pod in rounds of ten seconds.
+    confirms an ended pod in rounds of ten seconds. A pod that somebody makes meanwhile is not waited for.
     """
     deadline = time.monotonic() + timeout
     selector = f"app={names.namespace}"
-    while alive := {p["metadata"]["name"] for p in kubectl.get_pods(names.namespace, selector) if not has_ended(p)}:
+    awaited = {pod["metadata"]["name"] for pod in pods}
+    while True:
+        listed = kubectl.get_pods(names.namespace, selector)
+        alive = {
+            pod["metadata"]["name"]
+            for pod in listed
+            if not has_ended(pod) and (is_going(pod) or pod["metadata"]["name"] in awaited)
+        }
+        if not alive:
+            return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeLimitError(
-                f"the pod {min(alive)} has not ended after {timeout:g} s",
-                "It goes on ending; its node may be down: see kubectl get nodes.",
-            )
+            raise still_running(min(alive), timeout)
         on_step("waiting for the pod to end")
         for changed in kubectl.watch_pods(names.namespace, selector, min(left, RELIST_AFTER)):
             on_step("waiting for the pod to end")
@@ -100,11 +106,23 @@ def wait_ended(kubectl: Kubectl, names: Names, timeout: float, on_step: OnStep) 
                 return
 
 
-def _raise_refusal(kubectl: Kubectl, names: Names) -> None:
-    """Raise what the Deployment says about why there is no pod, if it says so."""
+def still_running(pod_name: str, timeout: float) -> TimeLimitError:
+    return TimeLimitError(
+        f"the pod {pod_name} has not ended after {timeout:g} s",
+        "It goes on ending; its node may be down: see kubectl get nodes.",
+    )
+
+
+def _expected_revision(kubectl: Kubectl, names: Names) -> str | None:
+    """The revision that the Deployment makes pods of now, which is another one once somebody else has changed it.
+
+    Raises KubernetesError where the Deployment says why there is no pod.
+    """
     for deployment in kubectl.get([f"deployment/{names.deployment}"], names.namespace):
         if error := refusal(deployment):
             raise error
+        return metadata(deployment["spec"]["template"], "annotations").get(REVISION)
+    return None
 
 
 def _last_warning(kubectl: Kubectl, names: Names) -> str:

@@ -80,16 +80,16 @@ class Lab:
         return done.stdout.decode()
 
     def lfgpods(
-        self, *argv: str, stdin: bytes = b"", timeout: float = 180, **overrides: str
+        self, *argv: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run the command line as a shell script would."""
         return subprocess.run(
             command_line(argv),
-            env={**os.environ, **self.environment, **overrides},
+            env={**os.environ, **self.environment, **(settings or {})},
             cwd=self.folder,
             input=stdin,
             capture_output=True,
-            timeout=timeout,
+            timeout=180,
         )
 
 

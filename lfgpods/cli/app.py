@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lfgpods import __version__
-from lfgpods.cli import execution, lifecycle, listing
+from lfgpods.cli import demo, execution, lifecycle, listing
 from lfgpods.errors import LfgpodsError, UsageError
 
 EXEC_FAILURE = 125
@@ -30,6 +30,7 @@ app.command("exec", context_settings={"allow_interspersed_args": False})(executi
 app.command("status")(listing.status)
 app.command("list")(listing.list_pods)
 app.command("delete")(lifecycle.delete)
+app.command("demo")(demo.demo)
 
 
 def _show_version(wanted: bool) -> None:

@@ -60,6 +60,7 @@ def create(
         ports=tuple(port) if port else None,
     )
     settings = load_settings()
+    request.over(settings.defaults)
     if dry_run:
         from lfgpods.manager import render
 

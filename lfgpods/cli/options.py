@@ -29,6 +29,14 @@ class OutputFormat(StrEnum):
     NAME = "name"
 
 
+class HostName(StrEnum):
+    """The same names as lfgpods.settings.HostKind, for the same reason."""
+
+    SSH = "ssh"
+    LOCAL = "local"
+    EMBEDDED = "embedded"
+
+
 Output = Annotated[
     OutputFormat, typer.Option("--output", "-o", metavar="table|json|yaml|name", help="How to print the result.")
 ]

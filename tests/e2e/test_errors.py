@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.real
 
 def fails_slowly(lab: Lab, code: str, exit_code: int, *argv: str, **settings: str) -> dict[str, str]:
     """Run lfgpods, expect that failure as JSON, and return what it says."""
-    done = lab.lfgpods(*argv, "-o", "json", **settings)
+    done = lab.lfgpods(*argv, "-o", "json", settings=settings)
     assert done.stdout == b""
     assert done.returncode == exit_code, done.stderr
     error: dict[str, str] = json.loads(done.stderr)["error"]
@@ -30,7 +31,7 @@ def fails_slowly(lab: Lab, code: str, exit_code: int, *argv: str, **settings: st
 def fails(lab: Lab, code: str, exit_code: int, *argv: str, **settings: str) -> dict[str, str]:
     """The same, and once more as the two lines that a person gets."""
     error = fails_slowly(lab, code, exit_code, *argv, **settings)
-    plain = lab.lfgpods(*argv, **settings).stderr.decode().splitlines()
+    plain = lab.lfgpods(*argv, settings=settings).stderr.decode().splitlines()
     assert [line.split(":")[0] for line in plain] == ["Error", "Hint"], plain
     return error
 
@@ -45,6 +46,13 @@ def test_a_host_that_cannot_be_reached(lab: Lab) -> None:
     fails(lab, "host_unreachable", 4, *LIST, K8S_SSH_HOST="no-such-host.invalid")
 
 
+def public_key(folder: Path, kind: str) -> str:
+    """The type and text of a new public key."""
+    path = folder / f"other-{kind}"
+    subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", kind, "-f", str(path)], check=True)
+    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
+
+
 def test_host_keys(lab: Lab, tmp_path: Path) -> None:
     unknown = tmp_path / "unknown"
     unknown.write_text("")
@@ -52,19 +60,18 @@ def test_host_keys(lab: Lab, tmp_path: Path) -> None:
     assert "ssh-keyscan" in error["hint"]
 
     accept = {"K8S_SSH_KNOWN_HOSTS": str(unknown), "XDG_DATA_HOME": str(tmp_path / "data")}
-    assert lab.lfgpods(*LIST, K8S_SSH_HOST_KEY_POLICY="accept-new", **accept).returncode == 0
+    assert lab.lfgpods(*LIST, settings={"K8S_SSH_HOST_KEY_POLICY": "accept-new", **accept}).returncode == 0
     assert unknown.read_text() == ""
-    assert lab.lfgpods(*LIST, **accept).returncode == 0
+    assert lab.lfgpods(*LIST, settings=accept).returncode == 0
 
     ours = tmp_path / "data" / "lfgpods" / "known_hosts"
     host = lab.environment["K8S_SSH_HOST"]
-    other_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB1111111111111111111111111111111111111111111"
-    ours.write_text(f"{host} {other_key}\n")
-    for policy in ("strict", "accept-new"):
-        fails(lab, "host_key_changed", 4, *LIST, K8S_SSH_HOST_KEY_POLICY=policy, **accept)
-    other_type = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBJ7fIlEH9zw7i6o5hqsrhWBnFzB1zY1FTHqJjzUmEN7CKDvbSgHOTBeYVzzPKGVULHR0MNjSJ/WMh8PNjzMO0jM="
-    ours.write_text(f"{host} {other_type}\n")
-    fails(lab, "host_key_changed", 4, *LIST, K8S_SSH_HOST_KEY_POLICY="accept-new", **accept)
+    for kind in ("ed25519", "ecdsa"):
+        other_key = public_key(tmp_path, kind)
+        ours.write_text(f"{host} {other_key}\n")
+        for policy in ("strict", "accept-new"):
+            fails(lab, "host_key_changed", 4, *LIST, K8S_SSH_HOST_KEY_POLICY=policy, **accept)
+    ours.unlink()
 
     real = lab.settings().require_ssh().known_hosts
     assert real is not None
@@ -89,11 +96,12 @@ def test_keys_and_logins(lab: Lab, tmp_path: Path) -> None:
     fails(lab, "wrong_passphrase", 4, *LIST, **protected)
     wrong = fails(lab, "wrong_passphrase", 4, *LIST, K8S_SSH_KEY_PASSPHRASE="not th1s", **protected)
     assert "not th1s" not in str(wrong)
-    assert lab.lfgpods(*LIST, K8S_SSH_KEY_PASSPHRASE=cluster.PASSPHRASE, **protected).returncode == 0
-    assert lab.lfgpods(*LIST, K8S_SSH_KEY_FILE=str(cluster.RSA_KEY)).returncode == 0
+    assert lab.lfgpods(*LIST, settings={"K8S_SSH_KEY_PASSPHRASE": cluster.PASSPHRASE, **protected}).returncode == 0
+    assert lab.lfgpods(*LIST, settings={"K8S_SSH_KEY_FILE": str(cluster.RSA_KEY)}).returncode == 0
     text = cluster.KEY.read_text()
     for written in (text, text.replace("\n", "\\n")):
-        assert lab.lfgpods(*LIST, K8S_SSH_KEY_STRING=written, K8S_SSH_KEY_FILE=str(garbage)).returncode == 0
+        both = {"K8S_SSH_KEY_STRING": written, "K8S_SSH_KEY_FILE": str(garbage)}
+        assert lab.lfgpods(*LIST, settings=both).returncode == 0
 
 
 def test_kubectl_and_the_cluster_behind_it(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
@@ -111,13 +119,14 @@ def test_what_is_known_is_shown_as_unknown_when_nobody_answers(lab: Lab, new_own
         manager.ensure(owner)
     nobody = "kubectl --server=https://127.0.0.1:1"
     for argv in (LIST, ("status", "--project-id", owner.id)):
-        done = lab.lfgpods(*argv, "-o", "json", LFGPODS_KUBECTL=nobody)
+        done = lab.lfgpods(*argv, "-o", "json", settings={"LFGPODS_KUBECTL": nobody})
         assert done.returncode == 4
         answer = json.loads(done.stdout)
         for pod in answer if isinstance(answer, list) else [answer]:
             assert pod["status"] == "unknown"
         assert b"does not answer" in done.stderr
-    assert lab.lfgpods("exec", "--project-id", owner.id, "-c", "true", LFGPODS_KUBECTL=nobody).returncode == 125
+    unanswered = lab.lfgpods("exec", "--project-id", owner.id, "-c", "true", settings={"LFGPODS_KUBECTL": nobody})
+    assert unanswered.returncode == 125
     assert json.loads(lab.lfgpods("status", "--project-id", owner.id, "-o", "json").stdout)["status"] == "running"
 
 
@@ -193,7 +202,7 @@ def test_an_account_without_root_needs_sudo(lab: Lab, new_owner: Callable[[str],
     create = ("create", "--project-id", owner.id)
     error = fails(lab, "volume", 1, *create, K8S_SSH_USERNAME=USER_ACCOUNT)
     assert "LFGPODS_SUDO" in error["hint"]
-    done = lab.lfgpods(*create, K8S_SSH_USERNAME=USER_ACCOUNT, LFGPODS_SUDO="1")
+    done = lab.lfgpods(*create, settings={"K8S_SSH_USERNAME": USER_ACCOUNT, "LFGPODS_SUDO": "1"})
     assert done.returncode == 0, done.stderr
 
 

@@ -162,8 +162,8 @@ def test_cut_stdin_is_never_taken_for_all_of_it(lab: Lab, owner: Owner, proxy: P
 
     line = "rm -f done; head -c 1000; cat > part; echo complete > done"
     with lab.manager(**proxy.settings) as manager:
+        stdin = CutAfterTheFirstPart(b"x" * 5000)
         with pytest.raises(OutcomeUnknownError):
-            stdin = CutAfterTheFirstPart(b"x" * 5000)
             manager.exec(owner, Command(line), stdin=stdin, on_stdout=lambda _: arrived.set())
         eventually(lambda: not running(manager, owner, "cat > part"))
         assert manager.exec(owner, Command("cat part; test ! -e done")).exit_code == 0

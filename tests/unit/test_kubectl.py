@@ -34,7 +34,9 @@ class ScriptedHost:
 
     name = address = "scripted"
 
-    def __init__(self, stdout: bytes | Sequence[bytes] = b"", *, exit_code: int | None = 0, stderr: bytes = b"") -> None:
+    def __init__(
+        self, stdout: bytes | Sequence[bytes] = b"", *, exit_code: int | None = 0, stderr: bytes = b""
+    ) -> None:
         chunks = [stdout] if isinstance(stdout, bytes) else stdout
         self.process = ScriptedProcess(exit_code, chunks, stderr)
         self.argv: list[str] = []
@@ -51,7 +53,9 @@ OBJECT = {"kind": "Pod", "metadata": {"name": "a"}}
 
 def test_one_object_and_a_list_and_nothing() -> None:
     assert Kubectl(ScriptedHost(json.dumps(OBJECT).encode())).get(["pod/a"], "n") == [OBJECT]
-    assert Kubectl(ScriptedHost(json.dumps({"kind": "List", "items": [OBJECT]}).encode())).get(["pod/a"], "n") == [OBJECT]
+    assert Kubectl(ScriptedHost(json.dumps({"kind": "List", "items": [OBJECT]}).encode())).get(["pod/a"], "n") == [
+        OBJECT
+    ]
     assert Kubectl(ScriptedHost(b"")).get(["pod/a"], "n") == []
 
 
@@ -76,7 +80,11 @@ def test_an_answer_that_is_none_is_a_clear_error(answer: bytes) -> None:
     [
         (127, "sh: 1: exec: kubectl: not found", "kubectl_missing"),
         (126, "sh: 1: exec: /opt/kubectl: Permission denied", "kubectl_missing"),
-        (1, "The connection to the server localhost:8080 was refused - did you specify the right host or port?", "cluster_unreachable"),
+        (
+            1,
+            "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
+            "cluster_unreachable",
+        ),
         (1, "Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout", "cluster_unreachable"),
         (1, "Unable to connect to the server: x509: certificate signed by unknown authority", "kubeconfig"),
         (1, "error: no configuration has been provided, try setting KUBERNETES_MASTER", "kubeconfig"),
@@ -116,7 +124,9 @@ def test_something_that_does_not_go_away_is_a_time_limit() -> None:
 
 
 def test_a_watch_puts_objects_together_however_they_arrive() -> None:
-    text = "".join(json.dumps({"kind": "Pod", "metadata": {"name": name}}, ensure_ascii=False) + "\n" for name in ("a", "ü€", "c"))
+    text = "".join(
+        json.dumps({"kind": "Pod", "metadata": {"name": name}}, ensure_ascii=False) + "\n" for name in ("a", "ü€", "c")
+    )
     stream = text.encode()
     for size in (1, 7, len(stream)):
         chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
@@ -126,4 +136,8 @@ def test_a_watch_puts_objects_together_however_they_arrive() -> None:
 
 def test_a_watch_that_fails_says_why() -> None:
     with pytest.raises(KubernetesError, match="refused"):
-        list(Kubectl(ScriptedHost(exit_code=1, stderr=b"The connection to the server x was refused")).watch_pods("n", "a", 9))
+        list(
+            Kubectl(ScriptedHost(exit_code=1, stderr=b"The connection to the server x was refused")).watch_pods(
+                "n", "a", 9
+            )
+        )

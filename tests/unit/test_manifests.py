@@ -70,7 +70,21 @@ def test_no_id_breaks_out_of_its_place(id: str) -> None:
     assert [sorted(obj) for obj in manifests.objects] == [sorted(obj) for obj in plain.objects]
 
 
-HOSTILE = ["a: b", "{{ 7 * 7 }}", "- x", "#c", "\"'", "yes", "1e3", "null", "😀 ü", "&a *a", "!!python/object:os", "%{x}", "---"]
+HOSTILE = [
+    "a: b",
+    "{{ 7 * 7 }}",
+    "- x",
+    "#c",
+    "\"'",
+    "yes",
+    "1e3",
+    "null",
+    "😀 ü",
+    "&a *a",
+    "!!python/object:os",
+    "%{x}",
+    "---",
+]
 
 
 @pytest.mark.parametrize("id", HOSTILE)

@@ -34,7 +34,9 @@ class Pod:
         self.stdout = bytearray()
         self.stderr = bytearray()
 
-    def run(self, line: str | None = None, *argv: str, workdir: str | None = None, **options: Any) -> tuple[int, bytes, bytes]:
+    def run(
+        self, line: str | None = None, *argv: str, workdir: str | None = None, **options: Any
+    ) -> tuple[int, bytes, bytes]:
         self.stdout.clear()
         self.stderr.clear()
         command = Command(line, argv, workdir)
@@ -200,7 +202,9 @@ def test_kubectls_own_words_do_not_reach_the_commands_stderr(tmp_path: Path) -> 
 def test_stdin_is_not_touched_when_nothing_runs(tmp_path: Path) -> None:
     stdin = io.BytesIO(b"precious")
     with pytest.raises(PodNotRunningError):
-        fake(tmp_path, 'echo "Error from server (NotFound): pods \\"p\\" not found" >&2; exit 1').run("cat", stdin=stdin)
+        fake(tmp_path, 'echo "Error from server (NotFound): pods \\"p\\" not found" >&2; exit 1').run(
+            "cat", stdin=stdin
+        )
     assert stdin.tell() == 0
 
 

@@ -60,7 +60,9 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
     assert name in wrong.value.message + wrong.value.hint
 
 
-@pytest.mark.parametrize(("name", "value"), [("LFGPODS_IMAGE", "No Image"), ("LFGPODS_MEMORY", "1GB"), ("LFGPODS_PORTS", "1 1")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LFGPODS_IMAGE", "No Image"), ("LFGPODS_MEMORY", "1GB"), ("LFGPODS_PORTS", "1 1")]
+)
 def test_a_wrong_default_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match="default pod"):
         load_settings({name: value})
@@ -78,6 +80,13 @@ def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) ->
     assert shown == read
 
     def without_key_file(settings: Settings) -> object:
-        return settings.defaults, settings.volume_root, settings.kubectl, settings.timeout, settings.sudo, settings.database
+        return (
+            settings.defaults,
+            settings.volume_root,
+            settings.kubectl,
+            settings.timeout,
+            settings.sudo,
+            settings.database,
+        )
 
     assert without_key_file(load_settings({}, example)) == without_key_file(load_settings({}))

@@ -22,7 +22,11 @@ READY = pod(phase="Running", conditions=[SCHEDULED, {"type": "Ready", "status": 
 
 
 def waiting(reason: str, message: str = "", last: Object | None = None) -> Object:
-    container = {"image": "busybox", "state": {"waiting": {"reason": reason, "message": message}}, "lastState": last or {}}
+    container = {
+        "image": "busybox",
+        "state": {"waiting": {"reason": reason, "message": message}},
+        "lastState": last or {},
+    }
     return pod(conditions=[SCHEDULED], containerStatuses=[container])
 
 
@@ -39,7 +43,11 @@ def unschedulable(message: str) -> Object:
         (waiting("ErrImagePull", "no such host"), "image_pull", False),
         (waiting("ImagePullBackOff"), "image_pull", False),
         (waiting("CreateContainerConfigError"), "container_config", True),
-        (waiting("CrashLoopBackOff", last={"terminated": {"exitCode": 1, "reason": "Error"}}), "container_crash", False),
+        (
+            waiting("CrashLoopBackOff", last={"terminated": {"exitCode": 1, "reason": "Error"}}),
+            "container_crash",
+            False,
+        ),
         (unschedulable("0/1 nodes are available: 1 Insufficient cpu."), "unschedulable", False),
         (unschedulable("1 pod has unbound immediate PersistentVolumeClaims."), "unbound_claim", False),
         (pod(phase="Failed", reason="Evicted", message="low on memory"), "evicted", False),

@@ -111,7 +111,9 @@ for i in range(25):
 def test_eight_processes_open_a_new_database_and_lose_nothing(database: str) -> None:
     root = Path(__file__).parents[2]
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, database, str(n)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, database, str(n)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+        )
         for n in range(8)
     ]
     assert [worker.wait(60) for worker in workers] == [0] * 8

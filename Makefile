@@ -1,0 +1,50 @@
+# Two commands do all the set-up: `make demo` shows the main job, `make test` checks everything.
+# Each makes its own virtual environment below .venv; PYTHON picks the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+DEMO := .venv/demo
+TEST := .venv/test
+
+.PHONY: help demo demo-svg test cluster-up cluster-down clean
+
+help:
+	@echo 'make demo          run the main job once, without Kubernetes'
+	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
+	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
+	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use'
+	@echo 'make cluster-down  stop it and remove what it left'
+	@echo 'make clean         remove the virtual environments'
+
+$(DEMO)/made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(DEMO)
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(TEST)/made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(TEST)
+	$(TEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(DEMO)/made
+	$(DEMO)/bin/lfgpods demo
+
+demo-svg: $(DEMO)/made
+	$(DEMO)/bin/python docs/draw_demo.py docs/demo.svg
+
+test: $(TEST)/made
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+	$(TEST)/bin/lint-imports
+	$(TEST)/bin/pytest tests/unit tests/contract tests/e2e
+
+cluster-up: $(TEST)/made
+	$(TEST)/bin/python -m tests.cluster up
+
+cluster-down: $(TEST)/made
+	$(TEST)/bin/python -m tests.cluster down
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfgpods.errors import KubernetesError
+from lfgpods.manager import Deletion
+from lfgpods.naming import Owner
+from lfgpods.output import Format, printable, show_deletion, show_error, show_pod, show_pods
+from lfgpods.state import State
+from tests.unit.test_store import POD
+
+FIELDS = {
+    "project_id", "conversation_id", "namespace", "pod_name", "status", "reason", "image", "resource_limits",
+    "storage_size", "volume", "service_details", "created_at", "started_at", "last_used_at", "differences",
+}  # fmt: skip
+
+
+def test_the_json_fields_are_stable() -> None:
+    shown = json.loads(show_pod(POD, Format.JSON))
+    assert set(shown) == FIELDS
+    assert set(shown["resource_limits"]) == {"memory", "cpu", "memory_requests", "cpu_requests"}
+    assert set(shown["service_details"]) == {"access_url", "node_port", "service_name", "cluster_ip", "ports"}
+    assert shown["service_details"]["ports"] == [{"port": 8080, "node_port": 30001, "url": "http://h:30001"}]
+    assert json.loads(show_pods([POD], Format.JSON)) == [shown]
+    assert yaml.safe_load(show_pod(POD, Format.YAML)) == shown
+
+
+def test_names_are_what_kubectl_takes() -> None:
+    assert show_pods([POD, replace(POD, namespace="proj-b")], Format.NAME) == "proj-my-app--x\nproj-b"
+
+
+def test_a_table_for_people() -> None:
+    table = show_pods([POD, replace(POD, owner=Owner.conversation("42"), status=State.DELETED, ports=())], Format.TABLE)
+    header, first, second = table.splitlines()
+    assert header.split() == ["OWNER", "STATUS", "IMAGE", "AGE", "VOLUME", "LAST", "USED", "URL", "NAMESPACE"]
+    assert first.startswith("project/My App  ")
+    assert "http://h:30001" in first
+    assert second.split()[:2] == ["conversation/42", "deleted"]
+    assert "lfgpods create" in show_pods([], Format.TABLE)
+
+
+def test_a_failed_pod_says_why() -> None:
+    assert "failed (no node can take the pod)" in show_pod(
+        replace(POD, status=State.FAILED, reason="no node can take the pod"), Format.TABLE
+    )
+
+
+@given(st.text())
+def test_nothing_steers_the_terminal(text: str) -> None:
+    for shown in (printable(text), show_error(KubernetesError(text, text), Format.TABLE)):
+        assert all(char.isprintable() or char == "\n" for char in shown)
+    assert "\n" not in printable(text)
+
+
+def test_a_pods_own_words_do_not_steer_the_terminal_either() -> None:
+    nasty = replace(
+        POD, reason="\x1b[2J\x07", status=State.FAILED, owner=Owner(POD.owner.kind, "a\x1b[31m[bold]b[/bold]")
+    )
+    for shown in (show_pod(nasty, Format.TABLE), show_pods([nasty], Format.TABLE)):
+        assert "\x1b" not in shown
+        assert "[bold]b[/bold]" in shown
+
+
+def test_an_error_is_two_lines_or_one_object() -> None:
+    error = KubernetesError("it broke", "mend it", code="broken")
+    assert show_error(error, Format.TABLE) == "Error: it broke\nHint: mend it"
+    assert json.loads(show_error(error, Format.JSON)) == {
+        "error": {"code": "broken", "message": "it broke", "hint": "mend it"}
+    }
+
+
+@pytest.mark.parametrize(("purged", "said"), [(False, "The data is kept in /v."), (True, "are gone.")])
+def test_a_deletion_says_what_became_of_the_data(purged: bool, said: str) -> None:
+    deletion = Deletion(Owner.project("a"), "proj-a", "/v", purged)
+    assert show_deletion(deletion, Format.TABLE).endswith(said)
+    assert json.loads(show_deletion(deletion, Format.JSON))["purged"] is purged
