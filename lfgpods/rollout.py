@@ -15,6 +15,7 @@ GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
 POD_EXPECTED_AFTER = 3.0
 RELIST_AFTER = 10.0
+REPLACEMENTS = 3
 
 OnStep = Callable[[str], object]
 
@@ -33,10 +34,10 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
-            if changed is not None:
+            if changed is not None and changed["metadata"]["name"] not in replaced:
                 pods[changed["metadata"]["name"]] = changed
             now = time.monotonic()
-            pod = newest_pod(pods.values(), revision)
+            pod = newest_pod((one for one in pods.values() if not is_going(one)), revision)
             if pod is None:
                 on_step(step)
                 if now - looked > POD_EXPECTED_AFTER:
@@ -51,9 +52,11 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
             if diagnosis.error is None:
                 failing_since.clear()
                 continue
-            if diagnosis.error.code == UNBOUND_CLAIM and pod["metadata"]["name"] not in replaced:
-                _replace_unbound(kubectl, names, pod, again=bool(replaced))
-                replaced.add(pod["metadata"]["name"])
+            if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
+                name = pod["metadata"]["name"]
+                _replace_unbound(kubectl, names, name, again=bool(replaced))
+                replaced.add(name)
+                del pods[name]
                 continue
             since = failing_since.setdefault(diagnosis.error.code, now)
             if diagnosis.final or now - since >= GRACE:
@@ -64,7 +67,7 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     )
 
 
-def _replace_unbound(kubectl: Kubectl, names: Names, pod: Object, *, again: bool) -> None:
+def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bool) -> None:
     """Have a pod made anew that the scheduler saw before its claim was bound.
 
     It never ran, and its successor is looked at at once, where it would wait for the scheduler's next round. A
@@ -73,7 +76,7 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod: Object, *, again: bool
     if again:
         nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
         kubectl.patch(f"persistentvolumeclaim/{names.claim}", names.namespace, nudge)
-    kubectl.delete([f"pod/{pod['metadata']['name']}"], names.namespace)
+    kubectl.delete([f"pod/{pod_name}"], names.namespace)
 
 
 def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: float, on_step: OnStep) -> None:

@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster import binaries, network
+from tests.cluster.configuration import ROOT_ACCOUNT
 from tests.cluster.errors import ClusterError
-from tests.cluster.paths import ADMIN_KUBECONFIG, HOST_BIN
+from tests.cluster.paths import ADMIN_KUBECONFIG, HOMES, HOST_BIN
 
 _RECENT = re.compile(r"v1\.[23]\d\.")
 
@@ -52,7 +53,9 @@ def install() -> str:
 def run(*argv: str, stdin: str = "") -> str:
     """Run kubectl as kubernetes-admin on the host, without SSH, and return its stdout."""
     command = network.inside(str(HOST_BIN / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}", *argv)
-    done = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True)
+    # kubectl keeps a cache in its home, and the caller's is not the cluster's to write to.
+    env = {**os.environ, "HOME": str(HOMES / ROOT_ACCOUNT)}
+    done = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, env=env)
     if done.returncode:
         raise ClusterError(f"kubectl {' '.join(argv)} exited with {done.returncode}: {done.stderr.strip()}")
     return done.stdout
