@@ -50,7 +50,7 @@ def _documents(text: str) -> list[Any] | None:
 def shape(value: Any) -> Any:
     """The type of a value; keys of objects by name, items of a list by kind or type and merged."""
     if isinstance(value, dict):
-        return {key: shape(below) for key, below in value.items()}
+        return {key: "list" if key == "managedFields" else shape(below) for key, below in value.items()}
     if isinstance(value, list):
         groups: dict[str, list[Any]] = {}
         for item in value:
@@ -76,7 +76,7 @@ def _merged(shapes: Iterable[Any]) -> Any:
 
 
 def _normal(text: str, namespace: str) -> str:
-    text = text.replace(namespace, "NS")
+    text = text.replace(namespace, "NS").replace(namespace.partition("-")[2], "SLUG")
     for pattern, replacement in _TEXT:
         text = re.sub(pattern, replacement, text, flags=re.DOTALL if "core" in pattern else 0)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())

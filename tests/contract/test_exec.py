@@ -34,6 +34,7 @@ def test_every_exit_code_comes_through(site: Site, resident: Owner, code: int) -
 
 
 def test_a_command_that_is_killed_and_one_that_is_missing_are_told_by_their_codes(site: Site, resident: Owner) -> None:
+    site.require_isolation()
     assert site.pods.exec(resident, Command("kill -9 $$")).exit_code == 137
     assert site.pods.exec(resident, Command(argv=("no-such-program",))).exit_code == 127
     assert site.pods.exec(resident, Command(argv=("/workspace",))).exit_code == 126
@@ -47,6 +48,7 @@ def test_words_arrive_as_they_are_and_the_hosts_shell_sees_none_of_them(site: Si
 
 
 def test_a_line_runs_in_the_pods_shell_not_in_the_hosts(site: Site, resident: Owner) -> None:
+    site.require_isolation()
     pod = site.pods.status(resident).pod_name
     result = site.pods.exec(resident, Command("hostname; x=1; echo $((x + 1)) | cat"))
     assert result.stdout.decode() == f"{pod}\n2\n"
@@ -121,6 +123,7 @@ def test_a_caller_that_vanishes_takes_its_command_along(site: Site, resident: Ow
 
 
 def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, resident: Owner) -> None:
+    site.require_isolation()
     assert site.pods.exec(resident, Command("pwd")).stdout == b"/workspace\n"
     assert site.pods.exec(resident, Command("pwd", workdir="/tmp")).stdout == b"/tmp\n"
     with pytest.raises(UsageError, match="no folder"):
@@ -128,6 +131,7 @@ def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, reside
 
 
 def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
+    site.require_isolation()
     name = f"lfgpods-contract-{names_of(resident).slug}"
     site.pods.exec(resident, Command(f"echo kept > /workspace/{name}; echo gone > /tmp/{name}; echo no > /root/{name}"))
     assert site.sh('cat "$1"', f"{site.folder(resident)}/{name}").stdout == b"kept\n"
@@ -136,6 +140,7 @@ def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site:
 
 
 def test_nobody_is_seen_but_the_pods_own_processes(site: Site, resident: Owner) -> None:
+    site.require_isolation()
     result = site.pods.exec(resident, Command("ls -d /proc/[0-9]* | wc -l; cat /proc/1/comm"))
     count, first = result.stdout.split()
     assert int(count) < 20

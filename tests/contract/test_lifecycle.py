@@ -112,7 +112,8 @@ def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner
     steps: list[str] = []
     pod = site.pods.ensure(owner, site.request, on_step=steps.append)
     assert pod.status is State.RUNNING
-    assert "waiting for an earlier deletion to end" in steps
+    if site.isolated:  # a plain embedded pod is gone before anybody can see it go
+        assert "waiting for an earlier deletion to end" in steps
     assert "giving the kept volume to a new claim" in steps
     assert file_is_there(site, owner)
 

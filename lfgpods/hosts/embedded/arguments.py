@@ -10,20 +10,21 @@ from lfgpods.hosts.embedded.errors import ApiError, KubectlError
 from lfgpods.hosts.embedded.kinds import Kind, kind_called
 from lfgpods.labels import Object
 
+# Some of these say nothing here: there is one cluster, one user, and no chunk is too large.
 _VALUES = {
-    "as", "cascade", "chunk-size", "cluster", "container", "context", "current-replicas", "field-manager",
+    "as", "cascade", "chunk-size", "cluster", "container", "context", "field-manager",
     "field-selector", "filename", "for", "grace-period", "kubeconfig", "namespace", "output", "patch", "raw",
-    "replicas", "request-timeout", "selector", "server", "since", "sort-by", "tail", "timeout", "type", "user",
+    "replicas", "request-timeout", "selector", "server", "tail", "timeout", "type", "user",
 }  # fmt: skip
 _SWITCHES = {
-    "all", "all-namespaces", "follow", "force", "force-conflicts", "ignore-not-found", "no-headers", "now",
-    "overwrite", "previous", "quiet", "server-side", "show-labels", "stdin", "tty", "validate", "wait", "watch",
-    "watch-only",
+    "all", "all-namespaces", "follow", "force", "force-conflicts", "ignore-not-found", "now",
+    "overwrite", "previous", "quiet", "server-side", "stdin", "tty", "validate", "wait", "watch",
 }  # fmt: skip
 _LETTERS = {
     "A": "all-namespaces", "c": "container", "f": "filename", "i": "stdin", "l": "selector", "n": "namespace",
     "o": "output", "p": "patch", "q": "quiet", "t": "tty", "w": "watch",
 }  # fmt: skip
+_OF_LOGS = {"f": "follow", "p": "previous"}
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         name, sign, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
             letter, more = word[1], word[2:]
-            name = "follow" if letter == "f" and words[:1] == ["logs"] else _LETTERS.get(letter, "")
-            if name == "previous" or (letter == "p" and words[:1] == ["logs"]):
-                name = "previous"
+            name = _OF_LOGS.get(letter, "") if words[:1] == ["logs"] else ""
+            name = name or _LETTERS.get(letter, "")
             if name in _SWITCHES and more:
                 rest.insert(0, f"-{more}")
             elif more:
@@ -108,7 +108,8 @@ def references(words: Sequence[str]) -> list[tuple[Kind, str | None]]:
             type_, slash, name = word.partition("/")
             if not slash:
                 raise KubectlError(
-                    "error: there is no need to specify a resource type as a separate argument when passing arguments in resource/name form"
+                    "error: there is no need to specify a resource type as a separate argument when passing arguments "
+                    "in resource/name form"
                 )
             found.append((_kind(type_), name))
         return found

@@ -35,9 +35,13 @@ class Cluster:
         return world
 
     @contextmanager
-    def change(self) -> Iterator[World]:
-        """The world, brought up to date and to be changed; an exception undoes the change, and nothing else."""
-        self.look()
+    def change(self, *, look: bool = True) -> Iterator[World]:
+        """The world, brought up to date and to be changed; an exception undoes the change, and nothing else.
+
+        Without LOOK the controllers are not run before.
+        """
+        if look:
+            self.look()
         with self._storage.open_world() as world:
             yield world
 

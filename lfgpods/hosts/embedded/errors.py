@@ -23,12 +23,12 @@ class ApiError(KubectlError):
         self.message = message
 
 
-class NotFound(ApiError):
+class NotFoundError(ApiError):
     def __init__(self, kind: Kind, name: str) -> None:
         super().__init__("NotFound", f'{kind.resource} "{name}" not found')
 
 
-class Invalid(KubectlError):
+class InvalidError(KubectlError):
     """An object is not valid; PROBLEMS are the fields and what is wrong with them."""
 
     def __init__(self, kind: Kind, name: str, problems: list[str]) -> None:

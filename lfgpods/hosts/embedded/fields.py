@@ -25,7 +25,7 @@ _PORTS = {"containers": ("containerPort", "protocol"), "spec": ("port", "protoco
 _IDENTITY = frozenset({("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")})
 
 
-class ApplyConflict(Exception):
+class ApplyConflictError(Exception):
     """Another manager set fields to other values. `fields` says which, as kubectl writes them, by manager."""
 
     def __init__(self, fields: dict[str, list[str]]) -> None:
@@ -36,7 +36,7 @@ class ApplyConflict(Exception):
 def apply(live: Object, config: Object, manager: str, managers: dict[str, list[list[str]]], *, force: bool) -> Object:
     """LIVE with what MANAGER applies: its fields of CONFIG set, those that it set before and now leaves out removed.
 
-    MANAGERS, the fields that each manager set, is brought up to date. Raises ApplyConflict without FORCE.
+    MANAGERS, the fields that each manager set, is brought up to date. Raises ApplyConflictError without FORCE.
     """
     paths = {path: value for path, value in _leaves(config) if path not in _IDENTITY}
     owned = {name: {tuple(path) for path in fields} for name, fields in managers.items()}
@@ -47,7 +47,7 @@ def apply(live: Object, config: Object, manager: str, managers: dict[str, list[l
             conflicts[other] = sorted(map(_shown, lost))
             owned[other] -= lost
     if conflicts and not force:
-        raise ApplyConflict(conflicts)
+        raise ApplyConflictError(conflicts)
     result: Object = json.loads(json.dumps(live))
     kept = set().union(*(fields for name, fields in owned.items() if name != manager), paths)
     for path in sorted(owned.get(manager, set()) - paths.keys(), key=len):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from lfgpods.hosts.embedded.arguments import Arguments, parse
 from lfgpods.hosts.embedded.cluster import Cluster
 from lfgpods.hosts.embedded.errors import ApiError, KubectlError
 from lfgpods.hosts.embedded.faults import Faults
+from lfgpods.hosts.embedded.kinds import POD
 from lfgpods.hosts.embedded.process import ExecProcess, InterpretedProcess, Streams, refused
 from lfgpods.hosts.local import LocalHost, LocalProcess
 
@@ -83,15 +85,19 @@ class EmbeddedHost:
         """End every process of every pod at once and forget all objects; the volumes stay. Meant for tests."""
         self.faults = Faults()
         with self._cluster.change() as world:
+            for pod in world.all(POD):
+                self._cluster.kubelet.kill(pod)
             for record in world:
-                self._cluster.kubelet.kill(record)
                 world.remove(record)
 
     def _kubectl_words(self, argv: Sequence[str]) -> Sequence[str] | None:
         """ARGV without the words that call kubectl, or None where it does not."""
-        if tuple(argv[: len(self._kubectl)]) == self._kubectl:
-            return argv[len(self._kubectl) :]
-        return argv[1:] if argv[:1] == [self._kubectl[0]] or tuple(argv[:1]) == self._kubectl[:1] else None
+        calls = tuple(self._kubectl)
+        program = tuple(itertools.takewhile(lambda word: not word.startswith("-"), calls))
+        for prefix in (calls, program):
+            if tuple(argv[: len(prefix)]) == prefix:
+                return argv[len(prefix) :]
+        return None
 
     def _exec(self, arguments: Arguments) -> Process:
         command = arguments.command if arguments.command is not None else arguments.words[1:]

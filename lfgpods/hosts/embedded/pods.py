@@ -95,7 +95,8 @@ class Kubelet:
         container = pod.obj["spec"]["containers"][0]
         image = container["image"]
         if not _IMAGE.fullmatch(image):
-            message = f'Failed to apply default image tag "{image}": couldn\'t parse image reference "{image}": invalid reference format'
+            reason = f'couldn\'t parse image reference "{image}": invalid reference format'
+            message = f'Failed to apply default image tag "{image}": {reason}'
             self._hold(world, pod, "InvalidImageName", message)
             world.event(pod, "Warning", "InspectFailed", message, _KUBELET)
             return
@@ -172,6 +173,7 @@ class Kubelet:
 
     def _ended(self, world: World, pod: Record, code: int, message: str) -> None:
         """The container ended by itself: it is started again, later each time, as its restartPolicy says."""
+        self.container(pod).end(signal.SIGKILL)  # what its first process left behind
         private = pod.private
         if world.now - private.get("started", world.now) > 2 * BACKOFF_LIMIT:
             private["backoff"] = 0.0
@@ -239,10 +241,9 @@ class Kubelet:
 
     def kill(self, pod: Record) -> None:
         """End the pod's processes at once and remove its folder, but for its volumes."""
-        if self.is_running(pod):
-            container = self.container(pod)
-            container.end(signal.SIGKILL)
-            container.wait()
+        container = self.container(pod)
+        container.end(signal.SIGKILL)
+        container.wait()
         shutil.rmtree(self._folder / "pods" / pod.uid, ignore_errors=True)
 
     def _forget(self, world: World, pod: Record) -> None:

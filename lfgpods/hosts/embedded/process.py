@@ -9,7 +9,7 @@ from lfgpods.hosts import Output, Process
 from lfgpods.hosts.embedded.errors import KubectlError
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """Nobody waits for the command any more."""
 
 
@@ -27,7 +27,7 @@ class Streams:
         self.exit_code: int | None = None
 
     def read_stdin(self) -> bytes:
-        """All of stdin, once it has ended. Raises Closed."""
+        """All of stdin, once it has ended. Raises ClosedError."""
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._closed)
             self._check()
@@ -46,14 +46,14 @@ class Streams:
             self._changed.notify_all()
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises Closed as soon as nobody waits for the command any more."""
+        """Wait. Raises ClosedError as soon as nobody waits for the command any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, max(0.0, seconds))
             self._check()
 
     def _check(self) -> None:
         if self._closed:
-            raise Closed
+            raise ClosedError
 
     def feed(self, data: bytes) -> None:
         with self._changed:
@@ -99,9 +99,9 @@ class InterpretedProcess:
         code = 1
         try:
             code = work(self._streams)
-        except Closed:
+        except ClosedError:
             pass
-        except BaseException as error:  # noqa: BLE001 - it is raised where the command is waited for
+        except BaseException as error:  # it is raised where the command is waited for
             self._failure = error
         finally:
             self._streams.end(code)

@@ -11,14 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 from lfgpods.hosts.embedded import printing
 from lfgpods.hosts.embedded.arguments import Arguments, field_selector, label_selector, references
 from lfgpods.hosts.embedded.cluster import Cluster
-from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFound
+from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFoundError
 from lfgpods.hosts.embedded.kinds import DEPLOYMENT, KINDS, NAMESPACE, POD, Kind
 from lfgpods.hosts.embedded.nodes import version as server_version
 from lfgpods.hosts.embedded.process import Streams
 from lfgpods.hosts.embedded.world import Matches, Record, World, copied
 from lfgpods.labels import Object
 
-POLL = (0.004, 0.05)
+POLL = (0.004, 0.03)
 """Seconds between two looks at the world: the first ones, and when nothing changes."""
 
 
@@ -26,7 +26,7 @@ def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     if "raw" in arguments.values:
         return _raw(cluster, arguments.value("raw"), streams)
     wanted = references(arguments.words)
-    if arguments.on("watch") or arguments.on("watch-only"):
+    if arguments.on("watch"):
         return _watch(cluster, arguments, streams, wanted)
     named = wanted[0][1] is not None
     world = cluster.look()
@@ -64,7 +64,8 @@ def _select(
             continue
         record = world.find(kind, arguments.namespace, name)
         if record is None:
-            missing.append(NotFound(kind, name))
+            home = not kind.namespaced or world.find(NAMESPACE, "", arguments.namespace)
+            missing.append(NotFoundError(kind, name) if home else NotFoundError(NAMESPACE, arguments.namespace))
         else:
             found.append(record)
     return found, missing
@@ -154,7 +155,7 @@ def wait_until(
                 if goal:
                     streams.out(f"{record.reference} condition met\n")
             elif uid not in now:
-                raise NotFound(record.kind, record.name)
+                raise NotFoundError(record.kind, record.name)
         if not pending:
             return 0
     for record in pending.values():
@@ -168,13 +169,14 @@ def rollout_status(cluster: Cluster, arguments: Arguments, streams: Streams) -> 
     for world in _looks(cluster, streams, arguments.seconds("timeout")):
         deployment = world.find(kind, arguments.namespace, name or "")
         if deployment is None:
-            raise NotFound(kind, name or "")
+            raise NotFoundError(kind, name or "")
         wanted, status = deployment.obj["spec"]["replicas"], deployment.obj.get("status") or {}
         ready, updated = status.get("availableReplicas", 0), status.get("updatedReplicas", 0)
         if ready == updated == wanted == status.get("replicas", 0):
             streams.out(f'deployment "{name}" successfully rolled out\n')
             return 0
-        text = f'Waiting for deployment "{name}" rollout to finish: {ready} of {wanted} updated replicas are available...\n'
+        text = f'Waiting for deployment "{name}" rollout to finish: '
+        text += f"{ready} of {wanted} updated replicas are available...\n"
         if text != told:
             streams.out(text)
             told = text
@@ -247,7 +249,7 @@ def find_pod(world: World, namespace: str, reference: str, *, for_logs: bool = F
     if slash and references([reference])[0][0] is DEPLOYMENT:
         deployment = world.find(DEPLOYMENT, namespace, name)
         if deployment is None:
-            raise NotFound(DEPLOYMENT, name)
+            raise NotFoundError(DEPLOYMENT, name)
         pods = world.all(POD, namespace, lambda obj: not obj["metadata"].get("deletionTimestamp"))
         pods = [pod for pod in pods if pod.private.get("deployment") == deployment.uid]
         if not pods:
@@ -260,8 +262,8 @@ def find_pod(world: World, namespace: str, reference: str, *, for_logs: bool = F
     if for_logs:
         raise KubectlError(f'error: error from server (NotFound): pods "{name}" not found in namespace "{namespace}"')
     if world.find(NAMESPACE, "", namespace) is None:
-        raise NotFound(NAMESPACE, namespace)
-    raise NotFound(POD, name)
+        raise NotFoundError(NAMESPACE, namespace)
+    raise NotFoundError(POD, name)
 
 
 def _raw(cluster: Cluster, url: str, streams: Streams) -> int:
@@ -286,7 +288,7 @@ def _raw(cluster: Cluster, url: str, streams: Streams) -> int:
     if len(steps) == 2:
         record = world.find(kind, namespace or "", steps[1])
         if record is None:
-            raise NotFound(kind, steps[1])
+            raise NotFoundError(kind, steps[1])
         streams.out(printing.to_json(record.obj, None))
         return 0
     streams.out(printing.to_json(_page(world, kind, namespace, query), None))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lfgpods.hosts.embedded.errors import ApiError, Invalid
+from lfgpods.hosts.embedded.errors import ApiError, InvalidError
 from lfgpods.hosts.embedded.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, SERVICE, VOLUME, Kind
 from lfgpods.hosts.embedded.world import World
 from lfgpods.labels import Object
@@ -36,16 +36,17 @@ def complete(world: World, kind: Kind, obj: Object) -> None:
         _complete_deployment(obj)
     elif kind is POD:
         complete_pod_spec(obj["spec"])
+        obj.setdefault("status", {"phase": "Pending", "qosClass": "Burstable"})
 
 
 def check(kind: Kind, obj: Object, live: Object | None) -> None:
-    """Refuse what Kubernetes refuses. Raises ApiError or Invalid with its words; LIVE is the object as it was."""
+    """Refuse what Kubernetes refuses. Raises ApiError or InvalidError with its words; LIVE is the object as it was."""
     name = obj["metadata"]["name"]
     pattern, words, others, example = _LABEL, "label", " or '-'", "'my-name',  or '123-abc'"
     if kind is not NAMESPACE and kind is not SERVICE:
         pattern, words, others, example = _SUBDOMAIN, "subdomain", ", '-' or '.'", "'example.com'"
     if not re.fullmatch(pattern, name) or len(name) > 253:
-        raise Invalid(
+        raise InvalidError(
             kind,
             name,
             [
@@ -56,7 +57,7 @@ def check(kind: Kind, obj: Object, live: Object | None) -> None:
         )
     wrong = _CHECKS.get(kind.name, _nothing)(obj, live)
     if wrong:
-        raise Invalid(kind, name, wrong)
+        raise InvalidError(kind, name, wrong)
     if kind is CLAIM and live and live["spec"].get("resources") != obj["spec"].get("resources"):
         raise ApiError(
             "Forbidden",
@@ -87,14 +88,24 @@ def _check_claim(obj: Object, live: Object | None) -> list[str]:
     return []
 
 
+def _check_containers(spec: Object, path: str) -> list[str]:
+    containers = spec.get("containers") or []
+    if not containers:
+        return [f"{path}.containers: Required value"]
+    numbered = enumerate(containers)
+    return [f"{path}.containers[{n}].image: Required value" for n, container in numbered if not container.get("image")]
+
+
+def _check_pod(obj: Object, live: Object | None) -> list[str]:
+    return _check_containers(obj["spec"], "spec")
+
+
 def _check_deployment(obj: Object, live: Object | None) -> list[str]:
     wrong = []
     spec = obj["spec"]
     selector = (spec.get("selector") or {}).get("matchLabels") or {}
     labels = spec["template"]["metadata"].get("labels") or {}
-    for number, container in enumerate(spec["template"]["spec"].get("containers") or []):
-        if not container.get("image"):
-            wrong.append(f"spec.template.spec.containers[{number}].image: Required value")
+    wrong += _check_containers(spec["template"]["spec"], "spec.template.spec")
     if not all(labels.get(key) == value for key, value in selector.items()):
         shown = (
             f"map[string]string{{{', '.join(f'{json.dumps(k)}:{json.dumps(v)}' for k, v in sorted(labels.items()))}}}"
@@ -129,6 +140,7 @@ _CHECKS: dict[str, Callable[[Object, Object | None], list[str]]] = {
     CLAIM.name: _check_claim,
     DEPLOYMENT.name: _check_deployment,
     SERVICE.name: _check_service,
+    POD.name: _check_pod,
 }
 
 

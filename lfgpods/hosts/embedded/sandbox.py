@@ -1,7 +1,8 @@
 """Containers as processes of this machine: started to outlive their starter, looked at, entered and ended.
 
-Where bubblewrap works, a container sees its own processes, host name, /tmp, /root and /home, its volumes, and the rest of the
-machine read-only; it has the machine's network. Else it is a plain process group, which isolates nothing.
+Where bubblewrap works, a container sees its own processes, host name, /tmp, /root and /home, its volumes, and the
+rest of the machine read-only; it has the machine's network, and is root without any capability. Else it is a plain
+process group, which isolates nothing, and /workspace is no path there: commands start in the volume's folder.
 Memory is limited for each process (RLIMIT_DATA), not for the container as a whole; CPU is not limited.
 """
 
@@ -143,9 +144,9 @@ class Container:
             if identity is not None:
                 identity.signal(number)
             return
-        processes.with_environment(self._mark, lambda found: found.signal(number))
         if identity is not None:
-            identity.signal(signal.SIGKILL)
+            identity.signal(signal.SIGKILL)  # first, or it would put a new process in the place of one that ends
+        processes.with_environment(self._mark, lambda found: found.signal(number))
 
     def enter(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """The command line and the environment that run ARGV in the container."""
@@ -208,7 +209,7 @@ class Container:
         own = {"PATH": PATH, "HOME": "/root", "HOSTNAME": plan.hostname}
         if not isolated:
             name, _, value = self._mark.partition("=")
-            own = {**os.environ, name: value}
+            own = {**os.environ, name: value, "LFGPODS_WORKSPACE": outside(plan, "/workspace")}
         return {**own, **plan.environment}
 
     def _facts(self) -> dict[str, Any]:

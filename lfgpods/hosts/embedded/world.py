@@ -121,6 +121,8 @@ class World:
             "resourceVersion": about.obj["metadata"]["resourceVersion"],
             "uid": about.uid,
         }
+        if "host" in source:  # it is kubelet's, and about the container
+            involved["fieldPath"] = f"spec.containers{{{about.obj['spec']['containers'][0]['name']}}}"
         events = self.all(EVENT, about.namespace)
         for known in events:
             obj = known.obj
@@ -129,7 +131,7 @@ class World:
                     obj["count"] += 1
                     obj["lastTimestamp"] = self.time
                 return
-        for oldest in sorted(events, key=lambda record: record.obj["lastTimestamp"])[: -EVENTS_KEPT or None]:
+        for oldest in sorted(events, key=lambda record: record.obj["lastTimestamp"])[:-EVENTS_KEPT]:
             self.remove(oldest)
         self.add(
             EVENT,

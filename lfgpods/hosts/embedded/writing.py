@@ -9,7 +9,7 @@ from typing import Any
 from lfgpods.hosts.embedded import controllers, fields, printing, rules
 from lfgpods.hosts.embedded.arguments import Arguments, label_selector, references
 from lfgpods.hosts.embedded.cluster import Cluster
-from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFound
+from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFoundError
 from lfgpods.hosts.embedded.kinds import DEPLOYMENT, NAMESPACE, Kind, kind_named
 from lfgpods.hosts.embedded.process import Streams
 from lfgpods.hosts.embedded.reading import wait_until
@@ -30,9 +30,10 @@ def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
         raise KubectlError("error: no objects passed to apply")
     applied: list[Object] = []
     failures = 0
+    cluster.look()
     for obj in objects:
         try:
-            with cluster.change() as world:
+            with cluster.change(look=False) as world:
                 record, verb, warning = _apply_one(world, obj, arguments)
                 applied.append(copied(record.obj))
             if warning:
@@ -55,19 +56,36 @@ _STDIN_ONLY = "error: the embedded host applies from stdin only (-f -)"
 
 
 def _documents(data: bytes) -> list[Object]:
-    text = data.decode()
-    decoder = json.JSONDecoder()
+    """The objects of JSON or YAML documents, those of a List one by one."""
+    text = data.decode().strip()
+    try:
+        documents = _json_documents(text) if text.startswith("{") else _yaml_documents(text)
+    except ValueError as error:
+        raise KubectlError(f"error: error parsing STDIN: {error}") from None
     found: list[Object] = []
-    while text := text.lstrip().removeprefix("---").lstrip():
-        try:
-            document, end = decoder.raw_decode(text)
-        except ValueError as error:
-            raise KubectlError(
-                f"error: error parsing STDIN: json: {error} (the embedded host takes JSON only)"
-            ) from None
-        text = text[end:]
+    for document in documents:
+        if not isinstance(document, dict):
+            raise KubectlError("error: error parsing STDIN: an object is expected")
         found += document["items"] if document.get("kind") == "List" else [document]
     return found
+
+
+def _json_documents(text: str) -> list[Any]:
+    decoder, found = json.JSONDecoder(), []
+    while text:
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:].strip().removeprefix("---").strip()
+    return found
+
+
+def _yaml_documents(text: str) -> list[Any]:
+    import yaml
+
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
@@ -91,7 +109,7 @@ def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Reco
     force = arguments.on("force-conflicts") or not server_side
     try:
         wanted = fields.apply(live, config, manager, managers, force=force)
-    except fields.ApplyConflict as conflict:
+    except fields.ApplyConflictError as conflict:
         raise KubectlError(_conflict(conflict)) from None
     record, changed = _put(world, kind, wanted, record)
     record.private["managers"] = managers
@@ -105,13 +123,12 @@ def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Reco
 
 def _put(world: World, kind: Kind, obj: Object, record: Record | None) -> tuple[Record, bool | None]:
     """Keep OBJ, checked and completed; whether it changed, or None where it is new. Raises KubectlError."""
-    shape = {"spec": obj.get("spec", {}), "metadata": obj["metadata"]}
+    if kind is not NAMESPACE:
+        obj.setdefault("spec", {})
     if kind is DEPLOYMENT:
-        template = shape["spec"].setdefault("template", {})
+        template = obj["spec"].setdefault("template", {})
         template.setdefault("metadata", {})
-        template.setdefault("spec", {}).setdefault("containers", [])
-    if kind is not NAMESPACE and "spec" not in obj:
-        obj["spec"] = shape["spec"]
+        template.setdefault("spec", {})
     rules.check(kind, obj, record.obj if record else None)
     rules.complete(world, kind, obj)
     if record is None:
@@ -136,13 +153,13 @@ def _check_namespace(world: World, kind: Kind, namespace: str, name: str) -> Non
         return
     home = world.find(NAMESPACE, "", namespace)
     if home is None:
-        raise NotFound(NAMESPACE, namespace)
+        raise NotFoundError(NAMESPACE, namespace)
     if home.going:
         what = f"unable to create new content in namespace {namespace} because it is being terminated"
         raise ApiError("Forbidden", f'{kind.resource} "{name}" is forbidden: {what}')
 
 
-def _conflict(conflict: fields.ApplyConflict) -> str:
+def _conflict(conflict: fields.ApplyConflictError) -> str:
     told = [f'conflict with "{manager}": {", ".join(paths)}' for manager, paths in conflict.fields.items()]
     number = sum(map(len, conflict.fields.values()))
     return f"error: Apply failed with {number} conflict{'s' if number > 1 else ''}: " + "\n".join(told)
@@ -152,7 +169,10 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     """Begin to delete what is named, and wait until it is gone, unless with --wait=false."""
     wanted = references(arguments.words)
     grace = int(arguments.value("grace-period", "-1"))
-    grace = 0 if arguments.on("force") and grace < 0 else 1 if arguments.on("now") else grace
+    forced = arguments.on("force")
+    if forced and grace <= 0:
+        streams.err(_IMMEDIATE)
+    grace = 0 if forced and grace < 0 else 1 if arguments.on("now") else grace
     foreground = arguments.value("cascade") == "foreground"
     waited: dict[str, Record] = {}
     missing: list[KubectlError] = []
@@ -161,7 +181,7 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
         for kind, name in wanted:
             found = _victims(world, arguments, kind, name)
             if not found and name is not None and not arguments.on("ignore-not-found"):
-                missing.append(NotFound(kind, name))
+                missing.append(NotFoundError(kind, name))
             for record in found:
                 if not kind.namespaced and "namespace" in arguments.values and not warned:
                     streams.err("Warning: deleting cluster-scoped resources, not scoped to the provided namespace\n")
@@ -172,7 +192,7 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
                     continue
                 waited[record.uid] = record
                 controllers.delete(world, record, foreground=foreground, grace=None if grace < 0 else grace)
-                streams.out(f"{record.reference}\n" if arguments.output == "name" else _deleted(record))
+                streams.out(f"{record.reference}\n" if arguments.output == "name" else _deleted(record, forced))
         if not waited and not missing and all(name is None for _, name in wanted):
             streams.out("No resources found\n")
     cluster.look()
@@ -184,8 +204,14 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     return 1 if missing else code
 
 
-def _deleted(record: Record) -> str:
-    return f'{record.kind.singular} "{record.name}" deleted\n'
+_IMMEDIATE = (
+    "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. "
+    "The resource may continue to run on the cluster indefinitely.\n"
+)
+
+
+def _deleted(record: Record, forced: bool) -> str:
+    return f'{record.kind.singular} "{record.name}" {"force " if forced else ""}deleted\n'
 
 
 def _victims(world: World, arguments: Arguments, kind: Kind, name: str | None) -> list[Record]:
@@ -231,7 +257,7 @@ def scale(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     wanted = references(arguments.words)
     try:
         return _change(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
-    except NotFound as error:
+    except NotFoundError as error:
         raise KubectlError(f"error: no objects passed to scale {error.message}") from None
 
 
@@ -296,7 +322,7 @@ def _change(
         for kind, name in wanted:
             record = world.find(kind, arguments.namespace, name or "")
             if record is None:
-                raise NotFound(kind, name or "")
+                raise NotFoundError(kind, name or "")
             before = copied(record.obj)
             record, changed = _put(world, kind, change(copied(before)), record)
             if "managers" in record.private:

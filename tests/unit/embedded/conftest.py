@@ -12,6 +12,6 @@ from lfgpods.testing import EmbeddedLfgpods, embedded_host
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedLfgpods]:
-    monkeypatch.setattr(rollout, "GRACE", 0.2)
+    monkeypatch.setattr(rollout, "GRACE", 0.0)
     with embedded_host() as found:
         yield found

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lfgpods.hosts.embedded.fields import ApplyConflict, apply, disown, patch
+from lfgpods.hosts.embedded.fields import ApplyConflictError, apply, disown, patch
 
 Managers = dict[str, list[list[str]]]
 
@@ -32,7 +32,7 @@ def test_a_field_that_another_manager_applied_too_stays() -> None:
 def test_without_force_another_managers_value_is_a_conflict_that_is_named() -> None:
     managers: Managers = {}
     live = apply({}, {"spec": {"replicas": 1}}, "one", managers, force=True)
-    with pytest.raises(ApplyConflict) as conflict:
+    with pytest.raises(ApplyConflictError) as conflict:
         apply(live, {"spec": {"replicas": 2}}, "two", managers, force=False)
     assert conflict.value.fields == {"one": [".spec.replicas"]}
     assert apply(live, {"spec": {"replicas": 2}}, "two", managers, force=True) == {"spec": {"replicas": 2}}

@@ -15,7 +15,7 @@ import pytest
 
 from lfgpods import Command, Owner, Request, State
 from lfgpods.hosts import run
-from lfgpods.hosts.embedded import sandbox
+from lfgpods.hosts.embedded import processes, sandbox
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 from tests.waiting import eventually
 
@@ -94,6 +94,15 @@ def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLf
     assert either.pods.exec(OWNER, Command("true"))
 
 
+def test_a_container_whose_maker_died_before_noting_it_is_found_again(either: EmbeddedLfgpods) -> None:
+    either.pods.ensure(OWNER)
+    noted = next((either.host.folder / "pods").glob("*/0/identity.json"))
+    before = noted.read_text()
+    noted.unlink()
+    assert either.pods.exec(OWNER, Command("true"))
+    assert noted.read_text() == before
+
+
 def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
     embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,13 +156,21 @@ def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: Emb
     assert embedded.pods.exec(OWNER, Command("true"))
 
 
-def test_nothing_is_left_of_an_embedded_host() -> None:
+@pytest.mark.parametrize("isolated", [True, False])
+def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not isolated:
+        monkeypatch.setattr(sandbox, "isolates", lambda: False)
     seconds = unique_seconds()
     with embedded_host() as embedded:
         embedded.pods.ensure(OWNER)
         embedded.pods.exec(OWNER, Command(f"sleep {seconds} >/dev/null 2>&1 &"))
         folder = embedded.host.folder
         assert processes_with(seconds)
+        keepers = [path.parent for path in folder.glob("pods/*/*/identity.json")]
+    left: list[processes.Identity] = []
+    for keeper in keepers:
+        processes.with_environment(f"{sandbox.MARK}={keeper}", left.append)
+    assert left == []
     assert eventually(lambda: not processes_with(seconds))
     assert not folder.exists()
     assert not folder.parent.exists()
