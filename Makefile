@@ -38,6 +38,7 @@ test: $(TEST)/made
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/mypy
 	$(TEST)/bin/lint-imports
+	$(TEST)/bin/python -m tests.lab
 	$(TEST)/bin/pytest tests/unit tests/contract tests/e2e
 
 cluster-up: $(TEST)/made

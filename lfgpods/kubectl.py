@@ -121,7 +121,7 @@ class Kubectl:
         """Start ARGV in POD with stdin passed on."""
         return self._host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
 
-    def exec_refusal(self, exit_code: int | None, stderr: bytes) -> KubernetesError:
+    def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
         """What kubectl meant when an exec ended before anything ran in the pod."""
         return _refusal(Completed(exit_code, b"", stderr), self._command)
 

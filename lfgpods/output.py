@@ -36,6 +36,7 @@ def show_pod(pod: Pod, format: Format) -> str:
     rows = {
         "Status": pod.status + (f" ({pod.reason})" if pod.reason else ""),
         str(pod.owner.kind).capitalize(): pod.owner.id,
+        "Conversation": pod.conversation_id if pod.project_id else None,
         "Namespace": pod.namespace,
         "Pod": pod.pod_name,
         "Image": pod.image,

@@ -53,6 +53,7 @@ class Settings:
     ssh: SshSettings | None
     embedded_folder: Path
     kubectl: tuple[str, ...]
+    context: str | None
     sudo: bool
     access_host: str | None
     volume_root: str
@@ -98,6 +99,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
             *(values.get("LFGPODS_KUBECTL", _command) or ["kubectl"]),
             *(["--context", context] if context else []),
         ),
+        context=context,
         sudo=values.get("LFGPODS_SUDO", _boolean) or False,
         access_host=values.text("LFGPODS_ACCESS_HOST"),
         volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root,

@@ -102,3 +102,9 @@ def host_environment(cluster: Cluster | None) -> dict[str, str]:
     if cluster is not None:
         return cluster.settings()
     return {name: value for name, value in os.environ.items() if name.startswith(("K8S_SSH_", "LFGPODS_"))}
+
+
+if __name__ == "__main__":
+    # Ahead of the tests, so that who builds the cluster for the first time sees it being built.
+    if MODE in ("auto", "required") and left_out() is None:
+        Cluster(lambda line: print(line, flush=True)).up()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lfgpods.errors import TimeLimitError
+from lfgpods.errors import HostError, TimeLimitError
 
 if TYPE_CHECKING:
     from lfgpods.settings import Settings
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended. `exit_code` is None when the host could not tell it."""
+    """A command that has ended."""
 
-    exit_code: int | None
+    exit_code: int
     stdout: bytes
     stderr: bytes
 
@@ -91,6 +91,12 @@ def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float =
             output = process.read(deadline - time.monotonic())
             stdout += output.stdout
             stderr += output.stderr
+            if output.ended and process.exit_code is None:
+                raise HostError(
+                    f"{argv[0]} on {host.name} ended without an exit code: the connection was lost, or it was killed",
+                    "It may have done its work or not; the same command again finishes what is left.",
+                    code="host_lost",
+                )
             if output.ended:
                 return Completed(process.exit_code, bytes(stdout), bytes(stderr))
             if time.monotonic() >= deadline:
@@ -115,4 +121,4 @@ def connect(settings: Settings) -> Host:
         return EmbeddedHost(settings.embedded_folder, access_host=settings.access_host, kubectl=settings.kubectl)
     from lfgpods.hosts.local import LocalHost
 
-    return LocalHost(access_host=settings.access_host)
+    return LocalHost(access_host=settings.access_host, context=settings.context)

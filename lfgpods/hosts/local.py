@@ -19,8 +19,8 @@ _CHUNK = 65536
 class LocalHost:
     """Runs commands on this machine with this process's environment."""
 
-    def __init__(self, *, access_host: str | None = None) -> None:
-        self.name = "this machine"
+    def __init__(self, *, access_host: str | None = None, context: str | None = None) -> None:
+        self.name = f"this machine ({context})" if context else "this machine"
         self.address = access_host or "localhost"
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:

@@ -18,7 +18,17 @@ from tests.cluster.paths import CACHE
 PACKAGES = (
     *("golang-go", "dpkg-dev", "mmdebstrap", "git", "openssl"),
     *("etcd-server", "containerd", "runc", "containernetworking-plugins", "busybox-static"),
-    *("openssh-server", "openssh-client", "sudo", "iptables", "conntrack", "ethtool", "socat", "iproute2"),
+    *(
+        "openssh-server",
+        "openssh-client",
+        "sudo",
+        "bubblewrap",
+        "iptables",
+        "conntrack",
+        "ethtool",
+        "socat",
+        "iproute2",
+    ),
 )
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 VERSION = "v1.20.2"

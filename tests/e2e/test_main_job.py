@@ -11,6 +11,7 @@ import pytest
 
 import lfgpods
 from lfgpods.naming import Owner, names_of
+from tests.cluster.paths import ADMIN_KUBECONFIG
 from tests.lab import Lab
 from tests.waiting import eventually
 
@@ -110,6 +111,30 @@ def test_a_conversation_by_the_functions_that_lfg_calls(
     assert lfgpods.delete_kubernetes_pod(conversation_id=owner.id, preserve_data=False) is True
     assert_nothing_is_left(lab, owner)
     assert lfgpods.delete_kubernetes_pod(conversation_id=owner.id, preserve_data=False) is False
+
+
+def test_this_machines_own_kubectl_as_the_host(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
+    if lab.cluster is None:
+        pytest.skip("this machine may have no kubeconfig for a host of one's own")
+    owner = new_owner("local")
+    me = ("--project-id", owner.id)
+    local = {
+        "LFGPODS_HOST": "local",
+        "LFGPODS_CONTEXT": lab.cluster.kubectl("config", "current-context").strip(),
+        "LFGPODS_ACCESS_HOST": lab.environment["K8S_SSH_HOST"],
+        "KUBECONFIG": str(ADMIN_KUBECONFIG),
+    }
+    created = lab.lfgpods("create", *me, "-o", "json", settings=local)
+    assert created.returncode == 0, created.stderr
+    assert json.loads(created.stdout)["status"] == "running"
+    done = lab.lfgpods("exec", *me, "-i", "--", "tee", "kept", stdin=b"bytes\0\xff", settings=local)
+    assert (done.returncode, done.stdout) == (0, b"bytes\0\xff")
+    assert lab.lfgpods("exec", *me, "--timeout", "0.5", "-c", "sleep 60", settings=local).returncode == 125
+    wrong = lab.lfgpods("list", "-o", "json", settings={**local, "LFGPODS_CONTEXT": "nonsense"})
+    assert json.loads(wrong.stderr)["error"]["code"] == "kubeconfig"
+    purged = lab.lfgpods("delete", *me, "--purge", settings=local)
+    assert purged.returncode == 0, purged.stderr
+    assert_nothing_is_left(lab, owner)
 
 
 @pytest.mark.parametrize("kind", ["user", "small_user"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lfgpods.errors import KubernetesError, TimeLimitError
+from lfgpods.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.hosts import Output
 from lfgpods.kubectl import Kubectl
 
@@ -96,15 +96,20 @@ def test_an_answer_that_is_none_is_a_clear_error(answer: bytes) -> None:
         (1, "error: You must be logged in to the server (Unauthorized)", "kubectl"),
         (1, "sudo: a password is required", "sudo"),
         (1, "", "kubectl"),
-        (None, "", "kubectl"),
     ],
 )
-def test_what_kubectl_says_becomes_a_cause_and_a_remedy(exit_code: int | None, stderr: str, code: str) -> None:
+def test_what_kubectl_says_becomes_a_cause_and_a_remedy(exit_code: int, stderr: str, code: str) -> None:
     with pytest.raises(KubernetesError) as refused:
         Kubectl(ScriptedHost(exit_code=exit_code, stderr=stderr.encode())).get(["pod/a"], "n")
     assert refused.value.code == code
     assert refused.value.hint
     assert "\n" not in refused.value.message
+
+
+def test_an_end_without_an_exit_code_is_a_lost_host() -> None:
+    with pytest.raises(HostError) as lost:
+        Kubectl(ScriptedHost(b"{}", exit_code=None)).get(["pod/a"], "n")
+    assert lost.value.code == "host_lost"
 
 
 def test_warnings_are_not_the_reason() -> None:

@@ -59,7 +59,8 @@ class SshHost:
 
     @property
     def name(self) -> str:
-        return self._settings.host if self._settings.port is None else f"{self._settings.host}:{self._settings.port}"
+        host, port = self._settings.host, self._settings.port
+        return host if port in (None, 22) else f"{host}:{port}"
 
     @property
     def address(self) -> str:
