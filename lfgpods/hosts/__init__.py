@@ -91,14 +91,15 @@ def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float =
             output = process.read(deadline - time.monotonic())
             stdout += output.stdout
             stderr += output.stderr
-            if output.ended and process.exit_code is None:
+            code = process.exit_code
+            if output.ended and code is not None:
+                return Completed(code, bytes(stdout), bytes(stderr))
+            if output.ended:
                 raise HostError(
                     f"{argv[0]} on {host.name} ended without an exit code: the connection was lost, or it was killed",
                     "It may have done its work or not; the same command again finishes what is left.",
                     code="host_lost",
                 )
-            if output.ended:
-                return Completed(process.exit_code, bytes(stdout), bytes(stderr))
             if time.monotonic() >= deadline:
                 raise TimeLimitError(
                     f"{argv[0]} on {host.name} took more than {timeout:g} s",
