@@ -14,7 +14,7 @@ from lfgpods import manifests, volumes
 from lfgpods.errors import KubernetesError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import LABEL_FIELD_MANAGER, Kubectl
-from lfgpods.labels import SELECTOR, Object, is_managed, read_owner
+from lfgpods.labels import PURGING, SELECTOR, Object, is_managed, metadata, read_owner
 from lfgpods.manifests import Manifests
 from lfgpods.naming import Owner, names_of
 from lfgpods.observe import group_by_namespace, pod_of, snapshot_of, volume_folder
@@ -56,6 +56,8 @@ class Cluster:
         stated = read_owner(snapshot.namespace)
         if stated is not None and stated != owner:
             raise _not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
+        if not is_managed(snapshot.namespace) and len(snapshot.objects) == 1:
+            raise _not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
         if ready_pod(snapshot.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
             snapshot = replace(snapshot, pods=tuple(pods))
@@ -81,6 +83,12 @@ class Cluster:
         names = names_of(owner)
         deadline = time.monotonic() + timeout
         while True:
+            if PURGING in metadata(snapshot.volume, "annotations"):
+                raise KubernetesError(
+                    f"a purge of {owner} has begun and not ended",
+                    f"Let it end, or end it: lfgpods delete {owner.option} --purge; then create again.",
+                    code="purging",
+                )
             deletable = {
                 f"deployment/{names.deployment}": snapshot.deployment,
                 f"persistentvolumeclaim/{names.claim}": snapshot.claim,
@@ -158,6 +166,10 @@ class Cluster:
         folder = volume_folder(snapshot, names, self._settings.volume_root)
         _check_purge(owner, snapshot, folder)
         deadline = time.monotonic() + timeout
+        if snapshot.volume:
+            # So that nobody brings a pod back on a folder that is about to go, also if this is cut short.
+            begun = {"metadata": {"annotations": {PURGING: "true"}}}
+            self.kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
         if snapshot.namespace:
             on_step("waiting for the namespace to end")
             references = [
@@ -167,6 +179,12 @@ class Cluster:
                 f"namespace/{names.namespace}",
             ]
             self.kubectl.delete(references, names.namespace, wait=timeout)
+        if self.kubectl.get([f"namespace/{names.namespace}"], names.namespace):
+            raise KubernetesError(
+                f"the namespace {names.namespace} was made again while it was purged",
+                "The volume folder was left alone. Purge again if that is still what you want.",
+                code="conflict",
+            )
         on_step("removing the volume folder")
         volumes.purge(self._host, posixpath.dirname(folder), names.namespace, sudo=self._settings.sudo)
         if snapshot.volume:

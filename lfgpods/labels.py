@@ -23,6 +23,7 @@ CONVERSATION_ID = "lfgpods.io/conversation-id"
 SPEC = "lfgpods.io/spec"
 REVISION = "lfgpods.io/revision"
 NUDGED = "lfgpods.io/nudged"
+PURGING = "lfgpods.io/purging"
 
 
 def labels_for(owner: Owner, names: Names) -> dict[str, str]:

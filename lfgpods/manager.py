@@ -5,7 +5,10 @@ The cluster is the truth; the store remembers. Everything is safe to call again 
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,7 @@ from lfgpods.errors import (
     OutcomeUnknownError,
     PodNotFoundError,
     PodNotRunningError,
+    StoreError,
     TimeLimitError,
 )
 from lfgpods.hosts import connect
@@ -32,6 +36,9 @@ from lfgpods.state import Snapshot, State
 if TYPE_CHECKING:
     from lfgpods.hosts import Host
     from lfgpods.store import Store
+
+
+log = logging.getLogger("lfgpods")
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,8 @@ class PodManager:
         except (TimeLimitError, OutcomeUnknownError) as error:
             error.stdout, error.stderr = bytes(stdout), bytes(stderr)
             raise
-        self._store.touch(owner)
+        with _only_logged():
+            self._store.touch(owner)
         return ExecResult(code, bytes(stdout), bytes(stderr))
 
     def delete(
@@ -199,10 +207,11 @@ class PodManager:
             self._cluster.purge(owner, snapshot, timeout, on_step)
         else:
             self._cluster.delete(owner, snapshot, timeout, on_step)
-        if purge or not (snapshot.volume or snapshot.claim):
-            self._store.forget([owner])
-        else:
-            self._store.remember(pod.without_workload())
+        with _only_logged():
+            if purge or not (snapshot.volume or snapshot.claim):
+                self._store.forget([owner])
+            else:
+                self._store.remember(pod.without_workload())
         return Deletion(owner, pod.namespace, pod.volume, purged=purge)
 
     def status(self, owner: Owner) -> Pod:
@@ -234,9 +243,10 @@ class PodManager:
             if remembered and _is_silence(error):
                 return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered.values()]
             raise
-        self._store.remember(*found)
         gone = set(remembered) - {pod.owner for pod in found}
-        self._store.forget(owner for owner in gone if remembered[owner].status is not State.CREATING)
+        with _only_logged():
+            self._store.remember(*found)
+            self._store.forget(owner for owner in gone if remembered[owner].status is not State.CREATING)
         used = {owner: pod.last_used_at for owner, pod in remembered.items()}
         return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
 
@@ -272,9 +282,11 @@ class PodManager:
 
     def _remembered(self, pod: Pod) -> Pod:
         """POD, written to the store, with the time of its last use from there."""
-        self._store.remember(pod)
-        found = self._store.find(pod.owner)
-        return replace(pod, last_used_at=found.last_used_at if found else None)
+        with _only_logged():
+            self._store.remember(pod)
+            found = self._store.find(pod.owner)
+            return replace(pod, last_used_at=found.last_used_at if found else None)
+        return pod
 
     def _running_pod(self, owner: Owner) -> str:
         """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""
@@ -303,6 +315,15 @@ def render(
         conversation_id=conversation_id,
         templates=settings.templates,
     ).objects
+
+
+@contextmanager
+def _only_logged() -> Iterator[None]:
+    """For what is remembered of something that is done: that it cannot be written down does not undo it."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("%s", error.message)
 
 
 _SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import secrets
+import select
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
 from lfgpods.hosts import Process
@@ -51,6 +52,10 @@ class Command:
             raise UsageError(f"{given} given", "Give one shell line with -c, or one program after --.")
         if any("\0" in word for word in (self.line or "", *self.argv, self.workdir or "")):
             raise UsageError("the command holds a NUL byte", "Pass binary data over stdin.")
+        try:
+            "".join((self.line or "", *self.argv, self.workdir or "")).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise UsageError("the command holds half a character (a lone surrogate)", "Pass it as UTF-8.") from None
 
     def header(self, token: str, feed: bool) -> bytes:
         """podexec.sh and the lines that it reads first."""
@@ -99,8 +104,15 @@ def execute(
     header = command.header(token, feed=stdin is not None)
     deadline = None if timeout is None else time.monotonic() + timeout
     out, err = _Stream(token), _Stream(token, marked_start=True)
-    with closing(kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])) as process:
-        process.write(header if stdin is not None else header + b"0\n")
+    with ExitStack() as stack:
+        process = stack.enter_context(closing(kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])))
+        limiter = threading.Timer(timeout or 0, process.close_stdin)
+        if timeout is not None:
+            limiter.daemon = True
+            limiter.start()  # beside the loop, which may be held up by whoever takes the output
+        stack.callback(limiter.cancel)
+        with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
+            process.write(header if stdin is not None else header + b"0\n")
         fed = stdin is None
         give_up: float | None = None
         while not (out.ended and err.ended):
@@ -160,6 +172,7 @@ def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod:
             or "not running" in said
             or "is not created" in said
             or "completed pod" in said
+            or "no running task" in said
         ):
             return PodNotRunningError(f"the container of pod {pod} is not running", _CREATE_HINT)
         return refusal
@@ -179,10 +192,13 @@ def _start_feeding(process: Process, stdin: Source) -> None:
 
     def feed() -> None:
         try:
-            while data := stdin.read(CHUNK):
+            while (data := stdin.read(CHUNK)) != b"":
+                if data is None:  # nothing there for now, as a descriptor that does not block says
+                    select.select([cast(Any, stdin)], [], [])
+                    continue
                 process.write(b"%d\n%b" % (len(data), data))
             process.write(b"0\n")
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             # The stream's end is told by its reader. Input that cannot be read leaves the chunks unended,
             # and the pod then ends the command rather than have it take a part for the whole.
             process.close_stdin()

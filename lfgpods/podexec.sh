@@ -23,6 +23,9 @@ finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&2; exit 0; }
 if [ "$dir" ]; then cd "$dir" 2>/dev/null || finish workdir; else cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null; fi
 session=; if command -v setsid >/dev/null 2>&1; then session=setsid; fi
 
+# Shells ignore SIGINT and SIGQUIT in what they start in the background; where env can, it undoes that.
+if env --default-signal=INT,QUIT true 2>/dev/null; then session="$session env --default-signal=INT,QUIT"; fi
+
 signal_group() { if [ "$session" ]; then kill "-$1" "-$pid" || kill "-$1" "$pid"; else kill "-$1" "$pid"; fi; }
 
 # Feeds the command and watches over it. Once it has begun to end the command it sees it through.

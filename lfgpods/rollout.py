@@ -125,7 +125,9 @@ def _expected_revision(kubectl: Kubectl, names: Names) -> str | None:
         if error := refusal(deployment):
             raise error
         return metadata(deployment["spec"]["template"], "annotations").get(REVISION)
-    return None
+    raise KubernetesError(
+        "the Deployment was deleted by somebody else while its pod was waited for", "Create again.", code="conflict"
+    )
 
 
 def _last_warning(kubectl: Kubectl, names: Names) -> str:

@@ -88,7 +88,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     data_dir = _data_dir()
     ssh = _ssh_settings(values, data_dir)
     host = values.get("LFGPODS_HOST", _host_kind) or (HostKind.SSH if ssh else None)
-    embedded_folder = values.get("LFGPODS_EMBEDDED_FOLDER", _path) or data_dir / "embedded"
+    embedded_folder = (values.get("LFGPODS_EMBEDDED_FOLDER", _path) or data_dir / "embedded").absolute()
     volume_root = str(embedded_folder / "volumes") if host is HostKind.EMBEDDED else "/mnt/data/user-volumes"
     context = values.text("LFGPODS_CONTEXT")
     return Settings(
@@ -103,7 +103,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         sudo=values.get("LFGPODS_SUDO", _boolean) or False,
         access_host=values.text("LFGPODS_ACCESS_HOST"),
         volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root,
-        database=values.text("LFGPODS_DATABASE") or str(data_dir / "lfgpods.db"),
+        database=str(values.get("LFGPODS_DATABASE", _path) or data_dir / "lfgpods.db"),
         templates=values.get("LFGPODS_TEMPLATES", _folder),
         defaults=_default_spec(values),
         timeout=values.get("LFGPODS_TIMEOUT", _seconds) or 300.0,

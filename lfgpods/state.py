@@ -186,6 +186,8 @@ def state_of(snapshot: Snapshot) -> tuple[State, str]:
         if diagnosis.ready:
             return State.RUNNING, ""
         return (State.FAILED, diagnosis.error.message) if diagnosis.error else (State.CREATING, diagnosis.step)
+    if (deployment.get("status") or {}).get("readyReplicas"):
+        return State.RUNNING, ""  # an adopted pod, which has no label to be found by
     refused = refusal(deployment)
     return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be made")
 

@@ -9,11 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lfgpods.errors import PodNotFoundError
 from lfgpods.naming import Owner
 from tests import lab as labs
 from tests.cluster import Cluster
+
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.load_profile("quick")
 
 RUN = secrets.token_hex(3)
 """Sets the owners of this run apart from those of every other one."""

@@ -81,7 +81,7 @@ def create(
         )
     for difference in pod.differences:
         warn(difference)
-    if pod.differences and not update:
+    if pod.differences and not update and not any("cannot be changed" in one for one in pod.differences):
         warn("the pod was left as it is; --update changes what can be changed")
     typer.echo(show_pod(pod, Format(output)))
 

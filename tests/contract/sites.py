@@ -7,6 +7,7 @@ import itertools
 import secrets
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,7 @@ _RUN = secrets.token_hex(3)
 _NUMBERS = itertools.count(1)
 
 
-class Site:
+class Site(ABC):
     """One host with its PodManager; what a test makes on it is purged, at the latest when the site is closed."""
 
     grace = 0.0
@@ -71,14 +72,13 @@ class Site:
         folder = self.folder(owner)
         return [*found, *([folder] if self.sh('[ -e "$1" ]', folder).exit_code == 0 else [])]
 
-    @contextlib.contextmanager
-    def failing(self, fault: str) -> Iterator[Request]:
+    @abstractmethod
+    def failing(self, fault: str) -> contextlib.AbstractContextManager[Request]:
         """A request for a pod that fails with FAULT: image_pull, unschedulable or crash_loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def purge(self, owner: Owner) -> None:
         """Purge OWNER, now or later."""
-        raise NotImplementedError
 
 
 class EmbeddedSite(Site):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State
-from lfgpods.errors import KubernetesError, LfgpodsError
+from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State, volumes
+from lfgpods.errors import KubernetesError, LfgpodsError, VolumeError
 from lfgpods.naming import names_of
 from tests.contract.sites import Site
 from tests.waiting import eventually
@@ -173,3 +174,37 @@ def test_without_waiting_the_pod_is_told_as_it_is_on_its_way(site: Site, owner: 
     pod = site.pods.ensure(owner, site.request, wait=False)
     assert pod.status is State.CREATING
     assert site.pods.ensure(owner).status is State.RUNNING
+
+
+def test_a_namespace_that_somebody_else_made_is_left_alone(site: Site, owner: Owner) -> None:
+    namespace = names_of(owner).namespace
+    made = site.kubectl(
+        "apply", "--server-side", "-f", "-",
+        stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).encode(),
+    )  # fmt: skip
+    assert made.exit_code == 0, made.stderr
+    for use in (site.pods.ensure, site.pods.delete, lambda who: site.pods.delete(who, purge=True)):
+        with pytest.raises(KubernetesError) as refused:
+            use(owner)
+        assert refused.value.code == "not_the_owner"
+    assert site.kubectl("get", f"namespace/{namespace}").exit_code == 0
+    assert site.kubectl("delete", f"namespace/{namespace}").exit_code == 0
+
+
+def test_nobody_brings_a_pod_back_on_a_folder_that_is_being_purged(
+    site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.pods.ensure(owner, site.request)
+
+    def cut_short(*_: object, **__: object) -> None:
+        raise VolumeError("cut short")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volumes, "purge", cut_short)
+        with pytest.raises(VolumeError, match="cut short"):
+            site.pods.delete(owner, purge=True)
+    with pytest.raises(KubernetesError) as refused:
+        site.pods.ensure(owner, site.request)
+    assert refused.value.code == "purging"
+    site.pods.delete(owner, purge=True)
+    assert site.leftovers(owner) == []

@@ -217,7 +217,7 @@ def test_what_the_first_manager_made_is_adopted_with_its_data(lab: Lab, new_owne
         eventually(lambda: manager.status(owner).status == "running", within=60)
         found = manager.ensure(owner)
         assert (found.resource_limits["memory"], kept(manager, owner)) == ("100Mi", "old")
-        assert owner in [pod.owner for pod in manager.list()]
+        assert [pod.status for pod in manager.list() if pod.owner == owner] == ["running"]
 
         changed = manager.ensure(owner, Request(memory="64Mi"), update=True)
         assert (changed.resource_limits["memory"], kept(manager, owner)) == ("64Mi", "old")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_words_arrive_as_they_are(pod: Pod) -> None:
     assert pod.run(None, "printf", *words)[1] == b"".join(os.fsencode(word) + b"|" for word in words[1:])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
 def test_any_words_arrive_as_they_are(pod: Pod, words: list[str]) -> None:
     assert pod.run(None, "printf", "%s|", *words)[1] == "".join(f"{word}|" for word in words or [""]).encode()
@@ -94,6 +95,42 @@ def test_input_that_breaks_off_ends_the_command_before_it_believes_it(pod: Pod, 
     done = tmp_path / "done"
     pod.run(f"cat; echo yes > '{done}'", stdin=Broken(b"abcdef"))
     assert not done.exists()
+
+
+def test_input_that_does_not_block_is_waited_for(pod: Pod) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with os.fdopen(reader, "rb", buffering=0) as stdin:
+
+        def write_late() -> None:
+            os.write(writer, b"late")
+            os.close(writer)
+
+        late = threading.Timer(0.3, write_late)
+        os.write(writer, b"early ")
+        late.start()
+        assert pod.run("cat", stdin=stdin)[1] == b"early late"
+        late.join()
+
+
+def test_a_time_limit_counts_while_the_reader_of_the_output_is_busy(pod: Pod, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    def slow_reader(_: bytes) -> None:
+        eventually(lambda: not is_running(pid.read_text().strip()), within=20)
+
+    with pytest.raises(TimeLimitError):
+        pod.run(f"echo $$ > {pid}; echo up; sleep 60", timeout=0.5, on_stdout=slow_reader)
+
+
+@pytest.mark.skipif(
+    subprocess.run(["env", "--default-signal=INT", "true"], capture_output=True, check=False).returncode != 0,
+    reason="env cannot reset signals here",
+)
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox sh"])
+def test_a_command_can_be_interrupted_where_env_can_reset_signals(tmp_path: Path, shell: str) -> None:
+    pod = Pod(tmp_path, shell)
+    assert pod.run("trap 'echo caught; exit 9' INT; kill -INT $$; sleep 5")[:2] == (9, b"caught\n")
 
 
 def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +229,13 @@ def test_what_kubectl_refuses_has_not_run(tmp_path: Path, stderr: str, error: ty
     assert not isinstance(refused.value, OutcomeUnknownError)
 
 
+def test_a_long_command_that_kubectl_does_not_take_is_refused_with_its_reason(tmp_path: Path) -> None:
+    pod = fake(tmp_path, 'echo "The connection to the server 1.2.3.4:6443 was refused" >&2; exit 1')
+    with pytest.raises(KubernetesError) as refused:
+        pod.run("x" * 1_000_000)
+    assert refused.value.code == "cluster_unreachable"
+
+
 def test_kubectls_own_words_do_not_reach_the_commands_stderr(tmp_path: Path) -> None:
     pod = Pod(tmp_path, "sh")
     wrapped = (tmp_path / "kubectl").read_text().replace("shift 7", 'echo "Defaulted container c" >&2; shift 7')
@@ -208,7 +252,10 @@ def test_stdin_is_not_touched_when_nothing_runs(tmp_path: Path) -> None:
     assert stdin.tell() == 0
 
 
-@pytest.mark.parametrize("command", [Command(), Command("a", ("b",)), Command("a\0b"), Command(argv=("a", "\0"))])
+WRONG = [Command(), Command("a", ("b",)), Command("a\0b"), Command(argv=("a", "\0")), Command("echo \ud83d")]
+
+
+@pytest.mark.parametrize("command", WRONG)
 def test_a_command_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
     with pytest.raises(UsageError):
         execute(fake(tmp_path, "exit 1").kubectl, "n", "p", command, on_stdout=print, on_stderr=print)

@@ -10,6 +10,8 @@ from lfgpods.errors import HostError
 
 _REACH = "Check K8S_SSH_HOST and K8S_SSH_PORT, that the host is up, and that no firewall stands between."
 
+_WRONG_PASSPHRASE = ("checkints do not match", "Bad password", "Invalid key")
+
 
 def translated(error: Exception, host: str, user: str) -> HostError:
     """The HostError that stands for what went wrong between us and HOST (`name:port`)."""
@@ -18,11 +20,17 @@ def translated(error: Exception, host: str, user: str) -> HostError:
     if isinstance(error, paramiko.BadHostKeyException):
         return HostError(
             f"the host key of {host} has changed: it is now {error.key.get_name()} {error.key.fingerprint}",
-            "Someone may be listening in. If the host was really set up anew, remove its old line: ssh-keygen -R "
-            + error.hostname,
+            "Someone may be listening in. If the host was really set up anew, remove its old line from known_hosts "
+            f"(accept-new keeps one in lfgpods' data folder): ssh-keygen -R {_known_as(host)}",
             code="host_key_changed",
         )
-    if isinstance(error, (paramiko.AuthenticationException, paramiko.PasswordRequiredException)):
+    if isinstance(error, paramiko.PasswordRequiredException) or any(text in str(error) for text in _WRONG_PASSPHRASE):
+        return HostError(
+            "a private key in ~/.ssh cannot be opened with this passphrase",
+            "Set or correct K8S_SSH_KEY_PASSPHRASE, or name another key with K8S_SSH_KEY_FILE.",
+            code="wrong_passphrase",
+        )
+    if isinstance(error, paramiko.AuthenticationException):
         return _login_refused(host, user)
     if isinstance(error, socket.gaierror):
         return HostError(
@@ -40,6 +48,12 @@ def translated(error: Exception, host: str, user: str) -> HostError:
             code="host_unreachable",
         )
     return HostError(f"the SSH connection to {host} failed: {_one_line(error)}", _REACH, code="host_lost")
+
+
+def _known_as(host: str) -> str:
+    """How known_hosts calls `name:port`."""
+    name, _, port = host.rpartition(":")
+    return name if port == "22" else f"'[{name}]:{port}'"
 
 
 def _login_refused(host: str, user: str) -> HostError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import secrets
 import shlex
 import socket
@@ -28,6 +29,10 @@ from lfgpods.settings import SshSettings
 CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 15.0
 CHANNEL_TIMEOUT = 15.0
+SESSION_FREE_WITHIN = 2.0
+BANNER_PAUSES = (0.3, 1.0)
+"""How long to stay away from an sshd that drops connections because many log in at once (MaxStartups)."""
+BANNER_DROPPED_WITHIN = 3.0
 KEEPALIVE = 3
 DEAD_PEER_TIMEOUT = 9.0
 CHANNELS = 5  # sshd allows 10 sessions on a connection and frees them late
@@ -56,6 +61,7 @@ class SshHost:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(CHANNELS)
         self._connection: fabric.Connection | None = None
+        self._retired: list[fabric.Connection] = []
 
     @property
     def name(self) -> str:
@@ -70,11 +76,10 @@ class SshHost:
         token = secrets.token_hex(16)
         script = _RUN_WHILE_STDIN_IS_OPEN if ends_with_us else _RUN
         line = "exec " + shlex.join(["sh", "-c", script, token, *argv])
-        transport = self._transport()
         if not self._slots.acquire(timeout=CHANNEL_TIMEOUT):
             raise HostError(f"{self.name} is busy with {CHANNELS} commands of ours", "Run fewer at once.", code="busy")
         try:
-            channel = _open_channel(transport, self.name)
+            channel = self._channel()
             try:
                 channel.exec_command(line)
             except BaseException:
@@ -90,9 +95,23 @@ class SshHost:
 
     def close(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                _close(self._connection)
-                self._connection = None
+            for connection in [*self._retired, self._connection]:
+                if connection is not None:
+                    _close(connection)
+            self._retired.clear()
+            self._connection = None
+
+    def _channel(self) -> paramiko.Channel:
+        """A session on the connection; on a new one where commands that we let go of still hold all of this one's."""
+        transport = self._transport()
+        try:
+            return _open_channel(transport)
+        except paramiko.ChannelException:
+            with self._lock:
+                if self._connection is not None and self._connection.transport is transport:
+                    self._retired.append(self._connection)
+                    self._connection = None
+            return _open_channel(self._transport())
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
@@ -108,15 +127,21 @@ class SshHost:
     def _connect(self) -> fabric.Connection:
         settings = self._settings
         config = fabric.Config(overrides={"user": "root", "port": 22})
-        connection = fabric.Connection(settings.host, user=settings.username, port=settings.port, config=config)
         key = load_private_key(settings)
         trusted = load_trusted_keys(settings)
-        try:
-            _open(connection, settings, key, trusted)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            _close(connection)
-            raise translated(error, f"{connection.host}:{connection.port}", connection.user) from error
-        return connection
+        for pause in (*BANNER_PAUSES, None):
+            connection = fabric.Connection(settings.host, user=settings.username, port=settings.port, config=config)
+            start = time.monotonic()
+            try:
+                _open(connection, settings, key, trusted)
+                return connection
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                _close(connection)
+                dropped = "banner" in str(error) and time.monotonic() - start < BANNER_DROPPED_WITHIN
+                if pause is None or not dropped:
+                    raise translated(error, f"{connection.host}:{connection.port}", connection.user) from error
+                threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only sets callers apart
+        raise AssertionError("unreachable")
 
 
 def _open(
@@ -132,6 +157,7 @@ def _open(
         kwargs |= {"pkey": key, "allow_agent": False, "look_for_keys": False}
     else:
         kwargs["key_filename"] = _readable(connection.connect_kwargs.get("key_filename") or [])
+        kwargs["passphrase"] = settings.key_passphrase
     if connection.gateway is None:
         kwargs["sock"] = _socket(connection.host, connection.port)
     elif isinstance(connection.gateway, fabric.Connection):
@@ -162,18 +188,16 @@ def _socket(host: str, port: int) -> socket.socket:
     return connected
 
 
-def _open_channel(transport: paramiko.Transport, name: str) -> paramiko.Channel:
-    """Open a session channel; wait for a free one where sshd's MaxSessions refuses, as nothing has run yet."""
-    deadline = time.monotonic() + CHANNEL_TIMEOUT
+def _open_channel(transport: paramiko.Transport) -> paramiko.Channel:
+    """Open a session channel; wait a little where sshd's MaxSessions refuses, as nothing has run yet."""
+    deadline = time.monotonic() + SESSION_FREE_WITHIN
     pause = 0.05
     while True:
         try:
             return transport.open_session(timeout=CHANNEL_TIMEOUT)
-        except paramiko.ChannelException as error:
+        except paramiko.ChannelException:
             if time.monotonic() + pause > deadline:
-                raise HostError(
-                    f"{name} opens no further session", "Raise MaxSessions in its sshd_config.", code="busy"
-                ) from error
+                raise
             threading.Event().wait(pause)
             pause *= 2
 
@@ -181,5 +205,6 @@ def _open_channel(transport: paramiko.Transport, name: str) -> paramiko.Channel:
 def _close(connection: fabric.Connection) -> None:
     with contextlib.suppress(Exception):  # a connection that is already broken has nothing left to say
         connection.close()
+        connection.client.close()  # a login that was refused has left a transport that Fabric does not know of
     if isinstance(connection.gateway, fabric.Connection):
         _close(connection.gateway)

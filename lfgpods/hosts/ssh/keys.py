@@ -114,7 +114,7 @@ def load_trusted_keys(settings: SshSettings) -> TrustedKeys:
         )
     entries: list[tuple[str, paramiko.PKey]] = []
     revoked: set[bytes] = set()
-    for path in (own, _SYSTEM_KNOWN_HOSTS, settings.accepted_host_keys):
+    for path in (settings.accepted_host_keys, _SYSTEM_KNOWN_HOSTS, own):  # of two for a name the last one counts
         with contextlib.suppress(OSError):
             for line in path.read_text(errors="replace").splitlines():
                 _read_line(line.strip(), entries, revoked)

@@ -13,6 +13,8 @@ from lfgpods.errors import HostError
 from lfgpods.hosts import Output
 
 _CHUNK = 65536
+_LOST = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises for a connection that is gone, whichever step notices it."""
 
 
 class SshProcess:
@@ -46,15 +48,16 @@ class SshProcess:
     def write(self, data: bytes) -> None:
         try:
             self._channel.sendall(data)
-        except OSError as error:
+        except _LOST as error:
             raise BrokenPipeError(f"the command on {self._host} takes no more input") from error
 
     def close_stdin(self) -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*_LOST):
             self._channel.shutdown_write()
 
     def close(self) -> None:
-        self._channel.close()
+        with contextlib.suppress(*_LOST):
+            self._channel.close()
         if self._release is not None:
             self._release()
             self._release = None
