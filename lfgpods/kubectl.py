@@ -20,6 +20,7 @@ from lfgpods.labels import Object
 FIELD_MANAGER = "lfgpods"
 LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
+APPLY_TRIES = 5
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
 
 
@@ -49,10 +50,19 @@ class Kubectl:
         return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
 
     def apply(self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER) -> list[Object]:
-        """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now."""
+        """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
+
+        Does it again where somebody else made or changed one of them at the same moment.
+        """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
         manager = f"--field-manager={field_manager}"
         argv = ("apply", "--server-side", "--force-conflicts", manager, "-f", "-", "-o", "json", *_API)
+        for _ in range(APPLY_TRIES - 1):
+            try:
+                return self._objects(*argv, stdin=payload, timeout=60.0)
+            except KubernetesError as error:
+                if error.code not in ("already_exists", "conflict"):
+                    raise
         return self._objects(*argv, stdin=payload, timeout=60.0)
 
     def patch(self, reference: str, namespace: str, patch: Object) -> None:
@@ -171,7 +181,8 @@ _CLUSTER_SILENT = re.compile(
     r"|apiserver not ready|connection reset|unexpected EOF|http2:"
 )
 _CONFIGURATION = re.compile(
-    r"no configuration has been provided|invalid configuration|error loading config|x509:|context .* does not exist"
+    r"no configuration has been provided|invalid configuration|Error in configuration|error loading config|x509:"
+    r"|context .* does not exist"
 )
 _SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTALL)
 

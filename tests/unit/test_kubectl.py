@@ -66,6 +66,15 @@ def test_apply_owns_its_fields_and_sends_one_list() -> None:
     assert json.loads(host.process.written) == {"apiVersion": "v1", "kind": "List", "items": [OBJECT]}
 
 
+def test_apply_is_done_again_where_somebody_else_was_first() -> None:
+    taken = b'Error from server (AlreadyExists): services "s" already exists'
+    host = ScriptedHost(json.dumps(OBJECT).encode())
+    answers = [ScriptedProcess(1, [], taken), ScriptedProcess(1, [], taken), host.process]
+    host.open = lambda argv, *, ends_with_us=False: answers.pop(0)  # type: ignore[method-assign]
+    assert Kubectl(host).apply([OBJECT]) == [OBJECT]
+    assert answers == []
+
+
 @pytest.mark.parametrize(
     "answer", [b"not json", b"[]", b"3", b"null", b'{"kind": "List", "items": [3]}', b'{"kind": "Pod"}', b"\xff\xfe", b'{"a": '],
 )  # fmt: skip
