@@ -10,6 +10,7 @@ import pytest
 
 from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State, volumes
 from lfgpods.errors import KubernetesError, LfgpodsError, VolumeError
+from lfgpods.hosts import Host
 from lfgpods.naming import names_of
 from tests.contract.sites import Site
 from tests.waiting import eventually
@@ -196,8 +197,12 @@ def test_nobody_brings_a_pod_back_on_a_folder_that_is_being_purged(
 ) -> None:
     site.pods.ensure(owner, site.request)
 
-    def cut_short(*_: object, **__: object) -> None:
-        raise VolumeError("cut short")
+    purge = volumes.purge
+
+    def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> None:
+        if name == names_of(owner).namespace:
+            raise VolumeError("cut short")
+        purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
 
     with monkeypatch.context() as patched:
         patched.setattr(volumes, "purge", cut_short)
