@@ -114,7 +114,7 @@ class PodManager:
     ) -> Pod:
         """OWNER's running pod: the one that is there, or one that is made or brought back on the same volume.
 
-        Where a pod is there and REQUEST asks for something else, the pod is returned as it is with `differences`,
+        Where a pod runs and REQUEST asks for something else, the pod is returned as it is with `differences`,
         and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
         """
         request.over(self._settings.defaults)
@@ -126,17 +126,13 @@ class PodManager:
         snapshot = self._cluster.settle(owner, snapshot, timeout, on_step)
         pod = self._cluster.pod(owner, snapshot)
         conversation_id = conversation_id or pod.conversation_id
-        differences: tuple[str, ...] = ()
-        if pod.status in (State.RUNNING, State.CREATING):
+        if pod.status is State.RUNNING:
             differences = request.differences(pod.spec)
             if not (differences and update):
-                request = Request()
-                if pod.status is State.RUNNING:
-                    if not is_managed(snapshot.namespace or {}):
-                        self._cluster.label(self._cluster.render(owner, pod.spec, conversation_id, snapshot), snapshot)
-                    return replace(self._remembered(pod), differences=differences)
-            else:
-                differences = ()
+                if not is_managed(snapshot.namespace or {}):
+                    self._cluster.label(self._cluster.render(owner, pod.spec, conversation_id, snapshot), snapshot)
+                return replace(self._remembered(pod), differences=differences)
+        differences = ()
         spec = request.over(pod.spec)
         if snapshot.volume and not same_quantity(spec.storage_size, pod.spec.storage_size):
             differences = (f"storage size is {pod.spec.storage_size} and cannot be changed to {spec.storage_size}",)
