@@ -64,6 +64,7 @@ _WAITING = {
     "CreateContainerConfigError": ("container_config", True),
     "CreateContainerError": ("container_crash", False),
     "RunContainerError": ("container_crash", False),
+    "PostStartHookError": ("container_crash", False),
     "CrashLoopBackOff": ("container_crash", False),
 }
 UNBOUND_CLAIM = "unbound_claim"
