@@ -6,6 +6,7 @@ by a caller. Every wait has a time limit.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,9 @@ from lfgpods.errors import HostError, TimeLimitError
 
 if TYPE_CHECKING:
     from lfgpods.settings import Settings
+
+LONGEST_ANSWER = 256 << 20
+"""Bytes; a list of 3,000 pods is about 30 MiB."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,41 @@ class Host(Protocol):
     def address(self) -> str:
         """The address at which its node ports answer."""
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
-        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost."""
+    def open(
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> Process:
+        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost.
+
+        The commands in AFTER run first, each only if the one before it ended with 0, on the same streams; the first
+        other exit code ends them all. So several steps cost one round trip.
+        """
 
     def close(self) -> None:
         """Give the connection back; a later command opens a new one."""
 
 
-def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-    """Run a command to its end on HOST; STDIN is meant for kilobytes, not for bulk.
+def in_sequence(commands: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """One argument vector that runs COMMANDS in a shell, each only if the one before it ended with 0."""
+    if len(commands) == 1:
+        return tuple(commands[0])
+    *first, last = map(shlex.join, commands)
+    return ("sh", "-c", " && ".join([*first, f"exec {last}"]))
 
-    Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost.
+
+def run(
+    host: Host,
+    argv: Sequence[str],
+    *,
+    after: Sequence[Sequence[str]] = (),
+    stdin: bytes = b"",
+    timeout: float = 60.0,
+) -> Completed:
+    """Run a command, and before it those in AFTER, to its end on HOST; STDIN is meant for kilobytes, not for bulk.
+
+    Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost or answers without end.
     """
     deadline = time.monotonic() + timeout
-    process = host.open(argv, ends_with_us=not stdin)
+    process = host.open(argv, after=after, ends_with_us=not stdin)
     try:
         if stdin:
             with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
@@ -91,6 +116,12 @@ def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float =
             output = process.read(deadline - time.monotonic())
             stdout += output.stdout
             stderr += output.stderr
+            if len(stdout) + len(stderr) > LONGEST_ANSWER:
+                raise HostError(
+                    f"{argv[0]} on {host.name} wrote more than {LONGEST_ANSWER >> 20} MiB",
+                    "Check LFGPODS_KUBECTL: what is called there does not answer as kubectl does.",
+                    code="bad_answer",
+                )
             code = process.exit_code
             if output.ended and code is not None:
                 return Completed(code, bytes(stdout), bytes(stderr))

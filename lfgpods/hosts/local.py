@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from lfgpods.errors import HostError
-from lfgpods.hosts import Output
+from lfgpods.hosts import Output, in_sequence
 
 _CHUNK = 65536
 
@@ -23,10 +23,12 @@ class LocalHost:
         self.name = f"this machine ({context})" if context else "this machine"
         self.address = access_host or "localhost"
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
+    def open(
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> LocalProcess:
         try:
             child = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+                in_sequence([*after, argv]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
             )
         except FileNotFoundError:
             return self.open(["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]])

@@ -24,9 +24,11 @@ class CountingHost(SshHost):
 
     commands = 0
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:  # type: ignore[override]
+    def open(  # type: ignore[override]
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> Process:
         self.commands += 1
-        return super().open(argv, ends_with_us=ends_with_us)
+        return super().open(argv, after=after, ends_with_us=ends_with_us)
 
 
 def write(manager: PodManager, owner: Owner, text: str) -> None:

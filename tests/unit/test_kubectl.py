@@ -41,7 +41,9 @@ class ScriptedHost:
         self.process = ScriptedProcess(exit_code, chunks, stderr)
         self.argv: list[str] = []
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> ScriptedProcess:
+    def open(
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> ScriptedProcess:
         self.argv = list(argv)
         return self.process
 

@@ -57,7 +57,9 @@ class EmbeddedHost:
     def faults(self, faults: Faults) -> None:
         self._cluster.faults = faults
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
+    def open(
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> Process:
         words = self._kubectl_words(argv)
         if words is None:
             return self._machine.open(argv, ends_with_us=ends_with_us)

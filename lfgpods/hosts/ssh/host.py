@@ -21,6 +21,7 @@ import fabric
 import paramiko
 
 from lfgpods.errors import HostError
+from lfgpods.hosts import in_sequence
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.keys import TrustedKeys, UnknownHostKeyPolicy, load_private_key, load_trusted_keys
 from lfgpods.hosts.ssh.process import SshProcess
@@ -72,10 +73,12 @@ class SshHost:
     def address(self) -> str:
         return self._access_host or self._settings.host
 
-    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> SshProcess:
+    def open(
+        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+    ) -> SshProcess:
         token = secrets.token_hex(16)
         script = _RUN_WHILE_STDIN_IS_OPEN if ends_with_us else _RUN
-        line = "exec " + shlex.join(["sh", "-c", script, token, *argv])
+        line = "exec " + shlex.join(["sh", "-c", script, token, *in_sequence([*after, argv])])
         if not self._slots.acquire(timeout=CHANNEL_TIMEOUT):
             raise HostError(f"{self.name} is busy with {CHANNELS} commands of ours", "Run fewer at once.", code="busy")
         try:
