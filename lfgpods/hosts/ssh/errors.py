@@ -30,14 +30,21 @@ def translated(error: Exception, host: str, user: str) -> HostError:
             "Set or correct K8S_SSH_KEY_PASSPHRASE, or name another key with K8S_SSH_KEY_FILE.",
             code="wrong_passphrase",
         )
-    if isinstance(error, paramiko.AuthenticationException):
+    if isinstance(error, paramiko.AuthenticationException) and "timeout" not in str(error).lower():
         return _login_refused(host, user)
     if isinstance(error, socket.gaierror):
         return HostError(
             f"the name of the Kubernetes host {host} is not known", "Check K8S_SSH_HOST.", code="host_unreachable"
         )
-    if not isinstance(error, paramiko.SSHException):
-        reason = "no answer in time" if isinstance(error, TimeoutError) else _one_line(error)
+    if isinstance(error, paramiko.ChannelException):
+        return HostError(
+            f"the Kubernetes host {host} cannot be reached through its ProxyJump host: {error.text}",
+            _REACH,
+            code="host_unreachable",
+        )
+    if not isinstance(error, paramiko.SSHException) or isinstance(error, paramiko.AuthenticationException):
+        timed_out = isinstance(error, TimeoutError | paramiko.AuthenticationException)
+        reason = "no answer in time" if timed_out else _one_line(error)
         return HostError(f"the Kubernetes host {host} cannot be reached: {reason}", _REACH, code="host_unreachable")
     if "No authentication methods" in str(error):
         return _login_refused(host, user)

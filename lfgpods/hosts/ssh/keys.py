@@ -9,11 +9,13 @@ import contextlib
 import fcntl
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from paramiko.hostkeys import HostKeyEntry
+from paramiko.pkey import PublicBlob
 
 from lfgpods.errors import HostError
 from lfgpods.settings import SshSettings
@@ -46,6 +48,27 @@ def load_private_key(settings: SshSettings) -> paramiko.PKey | None:
     if certificate.is_file():
         key.load_certificate(str(certificate))
     return key
+
+
+def load_certified_key(files: Sequence[str], certificate: str, passphrase: str | None) -> paramiko.PKey | None:
+    """The first of the key FILES that goes with the certificate that ssh_config names; None when none does."""
+    path = os.path.expanduser(certificate)
+    try:
+        named = PublicBlob.from_file(path)
+    except (OSError, ValueError, paramiko.SSHException):
+        return None
+    for file in files:
+        key = _try_types(Path(file).read_text(errors="replace"), passphrase)
+        if isinstance(key, paramiko.PKey) and _public_part(key) in named.key_blob:
+            with contextlib.suppress(ValueError):  # of another type
+                key.load_certificate(path)
+                return key
+    return None
+
+
+def _public_part(key: paramiko.PKey) -> bytes:
+    """What a certificate repeats of a public key: everything after the name of its type."""
+    return key.asbytes()[4 + len(key.get_name()) :]
 
 
 def _parsed(text: str, passphrase: str | None, where: str) -> paramiko.PKey:
@@ -109,7 +132,7 @@ def load_trusted_keys(settings: SshSettings) -> TrustedKeys:
     if settings.known_hosts and not own.is_file():
         raise HostError(
             f"the known hosts file {own} does not exist",
-            f"Correct K8S_SSH_KNOWN_HOSTS, or make it: ssh-keyscan {_scan(settings)} >> {own}",
+            f"Correct K8S_SSH_KNOWN_HOSTS, or make it: ssh-keyscan {_scan(settings.host, settings.port)} >> {own}",
             code="host_key_unknown",
         )
     entries: list[tuple[str, paramiko.PKey]] = []
@@ -138,8 +161,16 @@ def _read_line(line: str, entries: list[tuple[str, paramiko.PKey]], revoked: set
         entries.extend((name, entry.key) for name in entry.hostnames)
 
 
-def _scan(settings: SshSettings) -> str:
-    return f"-p {settings.port} {settings.host}" if settings.port not in (None, 22) else settings.host
+def _scan(host: str, port: int | None) -> str:
+    return f"-p {port} {host}" if port not in (None, 22) else host
+
+
+def _host_and_port(name: str) -> tuple[str, int | None]:
+    """What a name in known_hosts stands for: `host`, or `[host]:port`."""
+    if not name.startswith("["):
+        return name, None
+    host, _, port = name[1:].rpartition("]:")
+    return host, int(port)
 
 
 class UnknownHostKeyPolicy(paramiko.MissingHostKeyPolicy):
@@ -160,7 +191,7 @@ class UnknownHostKeyPolicy(paramiko.MissingHostKeyPolicy):
             known_hosts = self._settings.known_hosts or "~/.ssh/known_hosts"
             raise HostError(
                 f"the host key of {hostname} is not known ({key.get_name()} {key.fingerprint})",
-                f"Compare it with the host's, then: ssh-keyscan {_scan(self._settings)} >> {known_hosts}; "
+                f"Compare it with the host's, then: ssh-keyscan {_scan(*_host_and_port(hostname))} >> {known_hosts}; "
                 "or set K8S_SSH_HOST_KEY_POLICY=accept-new.",
                 code="host_key_unknown",
             )

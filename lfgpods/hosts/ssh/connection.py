@@ -1,0 +1,145 @@
+"""Logging in: Fabric reads the configuration, and every hop's host key is checked before anything passes through it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+import fabric
+import paramiko
+
+from lfgpods.hosts.ssh.config import config_error, load_ssh_config
+from lfgpods.hosts.ssh.errors import translated
+from lfgpods.hosts.ssh.keys import (
+    TrustedKeys,
+    UnknownHostKeyPolicy,
+    load_certified_key,
+    load_private_key,
+    load_trusted_keys,
+)
+from lfgpods.hosts.ssh.line import WatchedTransport
+from lfgpods.settings import SshSettings
+
+CONNECT_TIMEOUT = 10.0
+LOGIN_TIMEOUT = 12.0
+"""For each of the banner, the key exchange and the answer to a key."""
+CHANNEL_TIMEOUT = 15.0
+BANNER_PAUSES = (0.3, 1.0)
+"""How long to stay away from an sshd that drops connections because many log in at once (MaxStartups)."""
+BANNER_DROPPED_WITHIN = 3.0
+UNACKNOWLEDGED_TIMEOUT = 9.0
+UNSENT = 128 << 10
+"""Bytes that may wait in the socket: what is sent during an upload waits behind no more than these."""
+
+
+def log_in(settings: SshSettings) -> fabric.Connection:
+    """A connection that is open, through gateways where ssh_config names them. Raises HostError."""
+    key = load_private_key(settings)
+    trusted = load_trusted_keys(settings)
+    connection = _configured(settings)
+    try:
+        _open(connection, settings, key, trusted)
+    except BaseException:
+        hang_up(connection)
+        raise
+    return connection
+
+
+def hang_up(connection: fabric.Connection) -> None:
+    """Close a connection, open or not, without waiting for anything of the peer's."""
+    if isinstance(connection.gateway, fabric.Connection):
+        hang_up(connection.gateway)  # first, as closing a channel through it would wait for its turn to say so
+    with contextlib.suppress(Exception):  # a connection that is already broken has nothing left to say
+        connection.close()
+        connection.client.close()  # a login that was refused has left a transport that Fabric does not know of
+
+
+def _configured(settings: SshSettings) -> fabric.Connection:
+    ssh_config = load_ssh_config()
+    try:
+        config = fabric.Config(overrides={"user": "root", "port": 22}, ssh_config=ssh_config)
+        direct = ssh_config.lookup(settings.host).get("proxyjump", "").lower() == "none"
+        return fabric.Connection(
+            settings.host,
+            user=settings.username,
+            port=settings.port,
+            config=config,
+            gateway=False if direct else None,
+        )
+    except (ValueError, LookupError, RecursionError, OSError, paramiko.SSHException) as error:
+        raise config_error(f"it cannot be used for {settings.host}: {error}") from error
+
+
+def _open(
+    connection: fabric.Connection, settings: SshSettings, key: paramiko.PKey | None, trusted: TrustedKeys
+) -> None:
+    """Open a connection and first the gateway in front of it, each with its own host key checked."""
+    if isinstance(connection.gateway, fabric.Connection):
+        _open(connection.gateway, settings, key, trusted)
+    trusted.install(connection.client)
+    connection.client.set_missing_host_key_policy(UnknownHostKeyPolicy(settings, trusted))
+    options = _login_options(connection, settings, key)
+    for pause in (*BANNER_PAUSES, None):
+        start = time.monotonic()
+        try:
+            if not connection.gateway:
+                options["sock"] = _socket(connection.host, connection.port)
+            connection.connect_kwargs = options
+            connection.open()
+            break
+        except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+            connection.client.close()
+            dropped = "banner" in str(error) and time.monotonic() - start < BANNER_DROPPED_WITHIN
+            if pause is None or not dropped:
+                raise translated(error, f"{connection.host}:{connection.port}", connection.user) from error
+            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only sets callers apart
+    connection.transport.watch()
+
+
+def _login_options(
+    connection: fabric.Connection, settings: SshSettings, key: paramiko.PKey | None
+) -> dict[str, object]:
+    options: dict[str, object] = {
+        "banner_timeout": LOGIN_TIMEOUT,
+        "auth_timeout": LOGIN_TIMEOUT,
+        "channel_timeout": CHANNEL_TIMEOUT,
+        "transport_factory": _transport,
+    }
+    if key is not None:
+        return options | {"pkey": key, "allow_agent": False, "look_for_keys": False}
+    files = _readable(connection.connect_kwargs.get("key_filename") or [])
+    certificate = connection.ssh_config.get("certificatefile")
+    return options | {
+        "pkey": load_certified_key(files, certificate, settings.key_passphrase) if certificate else None,
+        "key_filename": files,
+        "passphrase": settings.key_passphrase,
+    }
+
+
+def _transport(sock: object, **options: object) -> WatchedTransport:
+    transport = WatchedTransport(sock, **options)
+    transport.handshake_timeout = LOGIN_TIMEOUT
+    return transport
+
+
+def _readable(files: str | Sequence[str]) -> list[str]:
+    found = []
+    for file in [files] if isinstance(files, str) else files:
+        with contextlib.suppress(OSError), open(file, "rb"):
+            found.append(file)
+    return found
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    """A TCP connection that sends at once, queues little, and ends when what it sends is not acknowledged."""
+    connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_TIMEOUT * 1000))
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    return connected
