@@ -28,6 +28,19 @@ class NotFoundError(ApiError):
         super().__init__("NotFound", f'{kind.resource} "{name}" not found')
 
 
+class AlreadyExistsError(ApiError):
+    def __init__(self, kind: Kind, name: str) -> None:
+        super().__init__("AlreadyExists", f'{kind.resource} "{name}" already exists')
+
+
+class ConflictError(ApiError):
+    """Somebody changed the object since the caller saw it."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        told = "the object has been modified; please apply your changes to the latest version and try again"
+        super().__init__("Conflict", f'Operation cannot be fulfilled on {kind.resource} "{name}": {told}')
+
+
 class InvalidError(KubectlError):
     """An object is not valid; PROBLEMS are the fields and what is wrong with them."""
 

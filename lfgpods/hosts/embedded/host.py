@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from lfgpods.errors import HostError
 from lfgpods.hosts import Process
-from lfgpods.hosts.embedded import reading, writing
+from lfgpods.hosts.embedded import making, reading, writing
 from lfgpods.hosts.embedded.arguments import Arguments, parse
 from lfgpods.hosts.embedded.cluster import Cluster
 from lfgpods.hosts.embedded.errors import ApiError, KubectlError
@@ -21,7 +22,8 @@ from lfgpods.hosts.local import LocalHost, LocalProcess
 _Verb = Callable[[Cluster, Arguments, Streams], int]
 _VERBS: dict[str, _Verb] = {
     "annotate": writing.annotate,
-    "apply": writing.apply,
+    "apply": making.apply,
+    "create": making.create,
     "delete": writing.delete,
     "get": reading.get,
     "label": writing.label,
@@ -57,28 +59,30 @@ class EmbeddedHost:
     def faults(self, faults: Faults) -> None:
         self._cluster.faults = faults
 
-    def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> Process:
-        words = self._kubectl_words(argv)
-        if words is None:
-            return self._machine.open(argv, ends_with_us=ends_with_us)
+    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
+        """See Host. `kubectl exec` is taken by itself only."""
+        commands = (*after, argv)
+        calls = [self._kubectl_words(command) for command in commands]
+        if all(call is None for call in calls):
+            return self._machine.open(argv, after=after, ends_with_us=ends_with_us)
         try:
-            arguments = parse(words)
-            if arguments.verb == "exec":
-                return self._exec(arguments)
-            work = _verb(arguments)
+            if not after and calls[0] is not None:
+                arguments = parse(calls[0])
+                if arguments.verb == "exec":
+                    return self._exec(arguments)
         except KubectlError as error:
             return refused(error)
 
         def interpret(streams: Streams) -> int:
-            try:
-                return work(self._cluster, arguments, streams)
-            except KubectlError as error:
-                streams.err(f"{error.text}\n")
-                return error.exit_code
+            for command, call in zip(commands, calls, strict=True):
+                if code := self._run(command, call, streams):
+                    return code
+            return 0
 
-        return InterpretedProcess(interpret)
+        process = InterpretedProcess(interpret)
+        if ends_with_us:
+            process.close_stdin()
+        return process
 
     def close(self) -> None:
         """Nothing is kept open; pods go on running."""
@@ -91,6 +95,19 @@ class EmbeddedHost:
                 self._cluster.kubelet.kill(pod)
             for record in world:
                 world.remove(record)
+
+    def _run(self, command: Sequence[str], call: Sequence[str] | None, streams: Streams) -> int:
+        """COMMAND to its end on STREAMS, interpreted where it is a CALL of kubectl; its exit code."""
+        if call is None:
+            with closing(self._machine.open(command, ends_with_us=True)) as process:
+                process.close_stdin()
+                return streams.pass_on(process)
+        try:
+            arguments = parse(call)
+            return _verb(arguments)(self._cluster, arguments, streams)
+        except KubectlError as error:
+            streams.err(f"{error.text}\n")
+            return error.exit_code
 
     def _kubectl_words(self, argv: Sequence[str]) -> Sequence[str] | None:
         """ARGV without the words that call kubectl, or None where it does not."""
@@ -137,6 +154,8 @@ class EmbeddedHost:
 
 def _verb(arguments: Arguments) -> _Verb:
     verbs, word = _VERBS, arguments.verb
+    if word == "exec":
+        raise KubectlError("error: the embedded host takes exec by itself only, not in a sequence of commands")
     if word == "rollout":
         verbs, word = _ROLLOUT, arguments.words[0] if arguments.words else ""
     if word not in verbs:

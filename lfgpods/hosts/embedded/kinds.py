@@ -38,8 +38,15 @@ SERVICE = Kind("Service", "services", "svc", namespaced=True)
 POD = Kind("Pod", "pods", "po", namespaced=True)
 EVENT = Kind("Event", "events", "ev", namespaced=True)
 DEPLOYMENT = Kind("Deployment", "deployments", "deploy", namespaced=True, group="apps")
+LEASE = Kind("Lease", "leases", "lease", namespaced=True, group="coordination.k8s.io")
+NETWORK_POLICY = Kind("NetworkPolicy", "networkpolicies", "netpol", namespaced=True, group="networking.k8s.io")
+QUOTA = Kind("ResourceQuota", "resourcequotas", "quota", namespaced=True)
+LIMITS = Kind("LimitRange", "limitranges", "limits", namespaced=True)
 
-KINDS = (NAMESPACE, NODE, VOLUME, CLAIM, SERVICE, POD, EVENT, DEPLOYMENT)
+INERT = (LEASE, NETWORK_POLICY, QUOTA, LIMITS)
+"""Kept and given back, and nothing follows from them."""
+
+KINDS = (NAMESPACE, NODE, VOLUME, CLAIM, SERVICE, POD, EVENT, DEPLOYMENT, *INERT)
 _BY_WORD = {
     word: kind for kind in KINDS for word in (kind.name.lower(), kind.plural, kind.short, kind.resource, kind.singular)
 }

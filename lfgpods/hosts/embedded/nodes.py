@@ -12,6 +12,7 @@ from lfgpods.hosts.embedded.world import World
 from lfgpods.labels import Object
 
 NODE_NAME = "embedded"
+POD_NETWORK = "10.244.0.0/24"
 VERSION = f"v1.32.0+lfgpods.{__version__}"
 
 
@@ -57,7 +58,7 @@ def _node(world: World) -> Object:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
-        "spec": {},
+        "spec": {"podCIDR": POD_NETWORK, "podCIDRs": [POD_NETWORK]},
         "status": {
             "addresses": [
                 {"address": "127.0.0.1", "type": "InternalIP"},

@@ -131,27 +131,25 @@ class Kubelet:
         """The folder of this machine for each mount, or what is wrong with one of them."""
         folders: dict[str, str] = {}
         for volume in pod.obj["spec"].get("volumes") or []:
-            source = volume.get("hostPath")
+            source, name = volume.get("hostPath"), volume["name"]
             if "persistentVolumeClaim" in volume:
                 claim = world.find(CLAIM, pod.namespace, volume["persistentVolumeClaim"]["claimName"])
                 bound = world.find(VOLUME, "", claim.obj["spec"].get("volumeName", "")) if claim else None
-                source = bound.obj["spec"].get("hostPath") if bound else None
+                if bound is not None:
+                    source, name = bound.obj["spec"].get("hostPath"), bound.name
             if "emptyDir" in volume:
                 source = {
                     "path": str(self._folder / "pods" / pod.uid / "empty" / volume["name"]),
                     "type": "DirectoryOrCreate",
                 }
             if source is None:
-                return (
-                    {},
-                    f'MountVolume.SetUp failed for volume "{volume["name"]}": the embedded host has no such volumes',
-                )
+                return {}, f'MountVolume.SetUp failed for volume "{name}" : the embedded host has no such volumes'
             path = Path(source["path"])
             if source.get("type") in ("DirectoryOrCreate", "", None):
                 path.mkdir(parents=True, exist_ok=True)
             if not path.is_dir():
                 what = f"hostPath type check failed: {path} is not a directory"
-                return {}, f'MountVolume.SetUp failed for volume "{volume["name"]}" : {what}'
+                return {}, f'MountVolume.SetUp failed for volume "{name}" : {what}'
             folders[volume["name"]] = str(path)
         mounts = pod.obj["spec"]["containers"][0].get("volumeMounts") or []
         return {mount["mountPath"]: str(Path(folders[mount["name"]], mount.get("subPath", ""))) for mount in mounts}, ""

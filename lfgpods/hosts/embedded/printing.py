@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lfgpods.hosts.embedded.errors import KubectlError
@@ -34,9 +35,24 @@ def show(records: Sequence[Record], arguments_output: str, now: float, *, single
         return "".join(f"{record.reference}\n" for record in records)
     if arguments_output in ("", "wide"):
         return tables(records, now, several_kinds=several_kinds)
+    match = re.fullmatch(r"jsonpath=\{\.items\[\*\]\.([\w.]+)(?:\[\*\])?\}", arguments_output)
+    if match and not single:
+        return " ".join(_values((record.obj for record in records), match[1].split(".")))
     raise KubectlError(
-        f"error: the embedded host has no output format {arguments_output!r}; it has json, name and a table"
+        f"error: the embedded host has no output format {arguments_output!r}; it has json, name, a table, and "
+        "jsonpath={.items[*].some.field} or {.items[*].some.list[*]} of a list"
     )
+
+
+def _values(objects: Iterable[Object], path: Sequence[str]) -> Iterator[str]:
+    """What each of OBJECTS has at PATH; one that has nothing there is left out."""
+    for obj in objects:
+        value: Any = obj
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                yield one if isinstance(one, str) else to_json(one, None).rstrip()
 
 
 def tables(records: Sequence[Record], now: float, *, several_kinds: bool, namespaced: bool = False) -> str:
@@ -64,6 +80,8 @@ _COLUMNS = {
     "Node": ("STATUS", "ROLES"),
     "Pod": ("READY", "STATUS", "RESTARTS"),
     "Deployment": ("READY", "UP-TO-DATE", "AVAILABLE"),
+    "Lease": ("HOLDER",),
+    "NetworkPolicy": ("POD-SELECTOR",),
     "Service": ("TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)"),
     "PersistentVolume": ("CAPACITY", "ACCESS MODES", "RECLAIM POLICY", "STATUS", "CLAIM", "STORAGECLASS", "REASON"),
     "PersistentVolumeClaim": ("STATUS", "VOLUME", "CAPACITY", "ACCESS MODES", "STORAGECLASS"),
@@ -97,7 +115,14 @@ def _columns(obj: Object, kind: Kind, now: float) -> list[str]:
         storage = (status.get("capacity") or {}).get("storage", "")
         phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else status["phase"]
         return [phase, spec.get("volumeName", ""), storage, _modes(status), spec.get("storageClassName", "")]
-    return ["Ready", "<none>"] if kind.name == "Node" else [status.get("phase", "")]
+    if kind.name == "Lease":
+        return [spec.get("holderIdentity", "")]
+    if kind.name == "NetworkPolicy":
+        labels = (spec.get("podSelector") or {}).get("matchLabels") or {}
+        return [",".join(f"{key}={value}" for key, value in labels.items()) or "<none>"]
+    if kind.name == "Node":
+        return ["Ready", "<none>"]
+    return [status.get("phase", "")] if kind.name == "Namespace" else []
 
 
 def _modes(part: Object) -> str:

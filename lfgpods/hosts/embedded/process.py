@@ -8,6 +8,12 @@ from collections.abc import Callable
 from lfgpods.hosts import Output, Process
 from lfgpods.hosts.embedded.errors import KubectlError
 
+KILLED = 137
+"""What a shell or container makes of the end of a command that was killed."""
+
+_PATIENCE = 0.05
+"""Seconds until a silent command is noticed that nobody waits for any more."""
+
 
 class ClosedError(Exception):
     """Nobody waits for the command any more."""
@@ -27,11 +33,13 @@ class Streams:
         self.exit_code: int | None = None
 
     def read_stdin(self) -> bytes:
-        """All of stdin, once it has ended. Raises ClosedError."""
+        """All of stdin, once it has ended; nothing the second time. Raises ClosedError."""
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._closed)
             self._check()
-            return bytes(self._stdin)
+            stdin = bytes(self._stdin)
+            self._stdin.clear()
+            return stdin
 
     def out(self, text: str) -> None:
         with self._changed:
@@ -44,6 +52,18 @@ class Streams:
             self._check()
             self._stderr += text.encode()
             self._changed.notify_all()
+
+    def pass_on(self, process: Process) -> int:
+        """Write what PROCESS writes until it has ended; its exit code. Raises ClosedError."""
+        while True:
+            output = process.read(_PATIENCE)
+            with self._changed:
+                self._check()
+                self._stdout += output.stdout
+                self._stderr += output.stderr
+                self._changed.notify_all()
+            if output.ended:
+                return KILLED if process.exit_code is None else process.exit_code
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises ClosedError as soon as nobody waits for the command any more."""
@@ -156,7 +176,7 @@ class ExecProcess:
             return output
         self._code = self._inner.exit_code
         if self._code is None:
-            self._code = 137  # nothing but the end of its pod kills it by a signal
+            self._code = KILLED  # nothing but the end of its pod kills it by a signal
         said = f"command terminated with exit code {self._code}\n".encode() if self._code else b""
         return Output(output.stdout, output.stderr + said, ended=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,70 @@ def test_what_is_no_object_is_refused(embedded: EmbeddedLfgpods, stdin: str, wor
 def test_other_commands_run_on_this_machine(embedded: EmbeddedLfgpods) -> None:
     assert run(embedded.host, ("sh", "-c", 'echo "$0"; exit 4', "kubectl")).stdout == b"kubectl\n"
     assert run(embedded.host, ("kubectl", "frobnicate")).exit_code == 1
+
+
+CLAIMED = """
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: x-pv}}
+spec:
+  storageClassName: manual
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  claimRef: {{namespace: default, name: x-pvc}}
+  hostPath: {{path: {folder}, type: Directory}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: x-pvc}}
+spec:
+  storageClassName: manual
+  accessModes: [ReadWriteOnce]
+  resources: {{requests: {{storage: 1Gi}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: x}}
+spec:
+  runtimeClassName: gvisor
+  securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+  - name: main
+    image: busybox
+    command: [sleep, "100"]
+    securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+    volumeMounts: [{{name: data, mountPath: /workspace}}]
+  volumes:
+  - name: data
+    persistentVolumeClaim: {{claimName: x-pvc}}
+"""
+
+
+def test_a_pod_whose_volume_folder_is_missing_waits_for_it(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    kubectl(embedded, "apply", "--server-side", "-f", "-", stdin=CLAIMED.format(folder=folder))
+
+    def mounts() -> Any:
+        return get(embedded, "events", "--field-selector", "reason=FailedMount")["items"]
+
+    assert eventually(mounts)
+    assert [(event["type"], event["message"]) for event in mounts()] == [
+        (
+            "Warning",
+            f'MountVolume.SetUp failed for volume "x-pv" : hostPath type check failed: {folder} is not a directory',
+        )
+    ]
+    status = get(embedded, "pod/x")["status"]
+    assert status["phase"] == "Pending"
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    folder.mkdir()
+    assert eventually(lambda: get(embedded, "pod/x")["status"]["phase"] == "Running")
+
+
+def test_what_a_pod_may_do_is_only_written_down(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+    kubectl(embedded, "apply", "--server-side", "-f", "-", stdin=CLAIMED.format(folder=tmp_path))
+    assert eventually(lambda: get(embedded, "pod/x")["status"]["phase"] == "Running")
+    spec = get(embedded, "pod/x")["spec"]
+    assert spec["runtimeClassName"] == "gvisor"
+    assert spec["securityContext"]["runAsUser"] == 1000
+    assert spec["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}

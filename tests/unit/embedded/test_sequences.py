@@ -1,0 +1,82 @@
+"""Several commands in one round trip: each only if the one before it ended with 0, on the same streams."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from lfgpods.hosts import run
+from lfgpods.testing import EmbeddedLfgpods
+from tests.waiting import eventually
+
+SAY = ("sh", "-c", 'printf "%b" "$1"; printf err >&2; exit "$2"', "sh")
+NAMESPACE = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}).encode()
+CREATE = ("kubectl", "create", "-f", "-")
+GET = ("kubectl", "get", "namespace/a", "-o", "name")
+
+
+def test_each_runs_after_the_one_before_and_stdin_goes_to_the_first_that_reads_it(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, GET, after=[(*SAY, "one\n", "0"), CREATE], stdin=NAMESPACE)
+    assert (done.exit_code, done.stderr) == (0, b"err")
+    assert done.stdout == b"one\nnamespace/a created\nnamespace/a\n"
+    again = run(embedded.host, CREATE, after=[("kubectl", "apply", "-f", "-")], stdin=NAMESPACE)
+    assert again.stdout == b"namespace/a unchanged\n"
+    assert again.stderr == b"error: no objects passed to create\n"
+
+
+def test_bytes_that_are_no_text_come_through(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, ("kubectl", "version"), after=[(*SAY, r"\0377\0000\0342", "0")])
+    assert done.stdout.startswith(b"\xff\x00\xe2Client Version")
+
+
+def test_a_command_of_the_machine_reads_no_stdin(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, CREATE, after=[("cat",)], stdin=NAMESPACE)
+    assert done.stdout == b"namespace/a created\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "stderr"),
+    [
+        ((*SAY, "", "3"), 3, b"err"),
+        (("sh", "-c", "kill -9 $$"), 137, b""),
+        (("no-such-program-at-all",), 127, b"no-such-program-at-all: not found\n"),
+        (("kubectl", "get", "pod/x"), 1, b'Error from server (NotFound): pods "x" not found\n'),
+        (("kubectl", "get", "--nonsense"), 1, b"error: unknown flag: --nonsense\n"),
+    ],
+)
+def test_the_first_other_exit_code_ends_them_all(
+    embedded: EmbeddedLfgpods, first: tuple[str, ...], code: int, stderr: bytes
+) -> None:
+    done = run(embedded.host, ("kubectl", "version"), after=[first])
+    assert (done.exit_code, done.stdout, done.stderr) == (code, b"", stderr)
+
+
+def test_without_kubectl_they_run_on_this_machine(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, ("cat",), after=[(*SAY, "one\n", "0")], stdin=b"two\n")
+    assert (done.exit_code, done.stdout) == (0, b"one\ntwo\n")
+
+
+def test_the_last_may_be_of_the_machine(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, (*SAY, "two\n", "4"), after=[CREATE], stdin=NAMESPACE)
+    assert (done.exit_code, done.stdout) == (4, b"namespace/a created\ntwo\n")
+
+
+def test_exec_is_no_part_of_one(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, ("kubectl", "exec", "-i", "pod", "--", "true"), after=[("true",)])
+    assert (done.exit_code, done.stdout) == (1, b"")
+    assert b"takes exec by itself only" in done.stderr
+
+
+def test_one_that_runs_ends_when_nobody_waits_any_more(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; exec sleep 100"
+    process = embedded.host.open(("kubectl", "version"), after=[("sh", "-c", script)], ends_with_us=True)
+    assert process.read(0).ended is False
+    pid = str(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip()))
+    closing = threading.Thread(target=process.close)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()
+    assert not Path("/proc", pid).exists()
