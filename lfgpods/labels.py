@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lfgpods.naming import Names, Owner, OwnerKind
-from lfgpods.spec import PodSpec, Resources
+from lfgpods.naming import Names, Owner, OwnerKind, names_of
+from lfgpods.spec import PodSpec
 
 Object = dict[str, Any]
 """A Kubernetes object as kubectl's JSON gives it."""
@@ -24,6 +24,7 @@ SPEC = "lfgpods.io/spec"
 REVISION = "lfgpods.io/revision"
 NUDGED = "lfgpods.io/nudged"
 PURGING = "lfgpods.io/purging"
+DELETED_AT = "lfgpods.io/deleted-at"
 
 
 def labels_for(owner: Owner, names: Names) -> dict[str, str]:
@@ -31,11 +32,25 @@ def labels_for(owner: Owner, names: Names) -> dict[str, str]:
 
 
 def annotations_for(owner: Owner, conversation_id: str | None, spec: PodSpec) -> dict[str, str]:
-    """The annotations of the namespace."""
+    """The annotations of the namespace and of the volume, which tells them too when the namespace is lost."""
     found = {OWNER_ID: owner.id, SPEC: json.dumps(asdict(spec), sort_keys=True)}
     if conversation_id and owner.kind is OwnerKind.PROJECT:
         found[CONVERSATION_ID] = conversation_id
     return found
+
+
+def owner_record(owner: Owner) -> str:
+    """OWNER as one line of text, for where there are no labels; `owner_of_record` reads it."""
+    return json.dumps({"kind": owner.kind.value, "id": owner.id})
+
+
+def owner_of_record(text: str) -> Owner | None:
+    """The owner that a line of `owner_record` names, or None where it is none."""
+    try:
+        record = json.loads(text)
+        return Owner(OwnerKind(record["kind"]), str(record["id"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def metadata(obj: Object | None, key: str) -> Mapping[str, str]:
@@ -47,24 +62,25 @@ def is_managed(obj: Object) -> bool:
     return metadata(obj, "labels").get(MANAGED_BY) == MANAGER
 
 
-def read_owner(namespace: Object) -> Owner | None:
-    """The owner that a namespace says it belongs to, or None where it says nothing."""
-    id = metadata(namespace, "annotations").get(OWNER_ID)
-    kind = metadata(namespace, "labels").get(OWNER_KIND)
-    if not is_managed(namespace) or not id or kind not in list(OwnerKind):
+def read_owner(obj: Object) -> Owner | None:
+    """The owner that a namespace or volume says it belongs to, or None where it says nothing.
+
+    A volume without the id, as earlier versions made them, says it by its labels, if they give its name again.
+    """
+    labels = metadata(obj, "labels")
+    kind = labels.get(OWNER_KIND)
+    if not is_managed(obj) or kind not in list(OwnerKind):
         return None
-    return Owner(OwnerKind(kind), id)
+    if id := metadata(obj, "annotations").get(OWNER_ID):
+        return Owner(OwnerKind(kind), id)
+    named = Owner(OwnerKind(kind), labels.get(OWNER, ""))
+    is_its_volume = obj.get("kind") == "PersistentVolume" and obj["metadata"]["name"] == names_of(named).volume
+    return named if is_its_volume else None
 
 
-def read_spec(namespace: Object) -> PodSpec | None:
-    """What the owner's pod was last asked to be, or None where that is not recorded or not readable."""
+def read_spec(obj: Object) -> PodSpec | None:
+    """What the pod was asked to be when a namespace or volume was applied, or None where that cannot be read."""
     try:
-        recorded = json.loads(metadata(namespace, "annotations")[SPEC])
-        return PodSpec(
-            image=recorded["image"],
-            resources=Resources(**recorded["resources"]),
-            storage_size=recorded["storage_size"],
-            ports=tuple(recorded["ports"]),
-        )
+        return PodSpec.from_dict(json.loads(metadata(obj, "annotations")[SPEC]))
     except (KeyError, TypeError, ValueError):
         return None

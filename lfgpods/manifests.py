@@ -1,4 +1,4 @@
-"""From templates to the five objects of an owner, each checked to be what its name says. No network.
+"""From templates to the objects of an owner, each checked to be what its name says. No network.
 
 A template is rendered in a sandbox with strict undefined values, parsed, checked and normalised; what leaves
 here is data, so no value can break out of the place where a template put it.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfgpods.errors import TemplateError
+from lfgpods.errors import TemplateError, UsageError
 from lfgpods.labels import REVISION, Object, annotations_for, labels_for
 from lfgpods.naming import Names, Owner
-from lfgpods.spec import PodSpec
+from lfgpods.spec import Hardening, PodSpec
 
 _HERE = Path(__file__).parent
 BUILTIN_TEMPLATES = next(
@@ -32,12 +33,17 @@ class Manifests:
     namespace: Object
     volume: Object
     claim: Object
-    deployment: Object
     service: Object
+    policies: tuple[Object, ...]
+    """What keeps the namespace from others, as far as it is switched on. The quota is the last: until Kubernetes has
+    counted for the first time, it refuses everything, and only the pod, which comes after, is tried again."""
+    deployment: Object
+    switched_off: tuple[str, ...]
+    """The policies that must not be there, as `kind/name`."""
 
     @property
     def objects(self) -> tuple[Object, ...]:
-        return (self.namespace, self.volume, self.claim, self.deployment, self.service)
+        return (self.namespace, self.volume, self.claim, self.service, *self.policies, self.deployment)
 
     @property
     def revision(self) -> str:
@@ -53,8 +59,20 @@ def render(
     volume_root: str,
     conversation_id: str | None = None,
     templates: Path | None = None,
+    hardening: Hardening = Hardening(),
+    pod_cidrs: Iterable[str] = (),
 ) -> Manifests:
-    """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name. Raises TemplateError."""
+    """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name.
+
+    POD_CIDRS are the networks of the cluster's pods as its nodes tell them; those of HARDENING win over them.
+    Raises TemplateError, and UsageError for a pod that HARDENING does not allow.
+    """
+    if hardening.pod_security == "restricted" and not spec.restricted:
+        raise UsageError(
+            f"the pod of {owner} is not restricted, and LFGPODS_POD_SECURITY allows no other",
+            "Create it with --restricted, or set LFGPODS_POD_SECURITY to baseline.",
+            code="not_restricted",
+        )
     labels = labels_for(owner, names)
     folder = names.folder(volume_root)
     values = {
@@ -64,20 +82,40 @@ def render(
         "folder": folder,
         "labels": labels,
         "annotations": annotations_for(owner, conversation_id, spec),
+        "hardening": hardening,
+        "outside": _outside(hardening.pod_cidrs or pod_cidrs),
     }
+    policies = (
+        (hardening.network_policy, "network-policy", "networking.k8s.io/v1", "NetworkPolicy", names.network_policy),
+        (hardening.limit_range, "limit-range", "v1", "LimitRange", names.limits),
+        (hardening.resource_quota, "resource-quota", "v1", "ResourceQuota", names.quota),
+    )
     draw = functools.partial(_render_one, _environment(templates), values)
     manifests = Manifests(
         namespace=draw("namespace", "v1", "Namespace", names.namespace),
         volume=draw("persistent-volume", "v1", "PersistentVolume", names.volume),
         claim=draw("persistent-volume-claim", "v1", "PersistentVolumeClaim", names.claim),
-        deployment=draw("deployment", "apps/v1", "Deployment", names.deployment),
         service=draw("service", "v1", "Service", names.service),
+        policies=tuple(draw(*what) for switched_on, *what in policies if switched_on),
+        deployment=draw("deployment", "apps/v1", "Deployment", names.deployment),
+        switched_off=tuple(f"{kind.lower()}/{name}" for on, _, _, kind, name in policies if not on),
     )
     _check_bindings(manifests, names, folder)
+    for policy in manifests.policies:
+        _check_policy(policy)
     pod_template = manifests.deployment["spec"]["template"]
     revision = hashlib.sha256(json.dumps(pod_template, sort_keys=True).encode()).hexdigest()[:16]
     pod_template["metadata"].setdefault("annotations", {})[REVISION] = revision
     return manifests
+
+
+def _outside(pod_cidrs: Iterable[str]) -> list[Object]:
+    """The blocks of all addresses but those in POD_CIDRS; none of a family of which no network is known."""
+    networks = [ipaddress.ip_network(cidr, strict=False) for cidr in pod_cidrs]
+    v4 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv4Network))
+    v6 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv6Network))
+    blocks = {"0.0.0.0/0": list(map(str, v4)), "::/0": list(map(str, v6))}
+    return [{"cidr": every, "except": inside} for every, inside in blocks.items() if inside and every not in inside]
 
 
 @functools.cache
@@ -113,7 +151,7 @@ def _render_one(
     _expect(file, "metadata.name", metadata.get("name"), name)
     _expect(file, "metadata.namespace", metadata.get("namespace"), values["names"].namespace if namespaced else None)
     _expect_all(file, "label", metadata.get("labels"), values["labels"])
-    if kind == "Namespace":
+    if kind in ("Namespace", "PersistentVolume"):
         _expect_all(file, "annotation", metadata.get("annotations"), values["annotations"])
     return obj
 
@@ -135,6 +173,19 @@ def _check_bindings(manifests: Manifests, names: Names, folder: str) -> None:
         deployment, "pod label", _at(manifests.deployment, "spec", "template", "metadata", "labels"), pod_labels
     )
     _expect("service.yaml.j2", "spec.selector", _at(manifests.service, "spec", "selector"), selector)
+
+
+def _check_policy(policy: Object) -> None:
+    """Check that a policy that is switched on says anything at all."""
+    match policy["kind"]:
+        case "NetworkPolicy":
+            file = "network-policy.yaml.j2"
+            _expect(file, "spec.podSelector", _at(policy, "spec", "podSelector"), {})
+            _expect(file, "Ingress in spec.policyTypes", "Ingress" in (_at(policy, "spec", "policyTypes") or ()), True)
+        case "LimitRange":
+            _expect("limit-range.yaml.j2", "any spec.limits", bool(_at(policy, "spec", "limits")), True)
+        case "ResourceQuota":
+            _expect("resource-quota.yaml.j2", "any spec.hard", bool(_at(policy, "spec", "hard")), True)
 
 
 _HINT = "Compare it with the built-in one; LFGPODS_TEMPLATES names the folder of your own."

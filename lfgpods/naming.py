@@ -59,7 +59,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Names:
-    """The names of an owner's objects, the same ones that LFG's first manager gave."""
+    """The names of an owner's objects; those that LFG's first manager made have the names that it gave."""
 
     namespace: str
 
@@ -78,6 +78,18 @@ class Names:
     @property
     def service(self) -> str:
         return f"{self.namespace}-service"
+
+    @property
+    def network_policy(self) -> str:
+        return f"{self.namespace}-netpol"
+
+    @property
+    def limits(self) -> str:
+        return f"{self.namespace}-limits"
+
+    @property
+    def quota(self) -> str:
+        return f"{self.namespace}-quota"
 
     @property
     def slug(self) -> str:

@@ -44,8 +44,10 @@ def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
 
 def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
     """What the pod is, as its objects have it; what they do not tell is taken from the annotations, then from BASE."""
-    known = (read_spec(snapshot.namespace) if snapshot.namespace else None) or base
-    container = _container(snapshot.deployment)
+    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume) if obj)
+    known = next(filter(None, records), base)
+    pod_spec = _pod_spec(snapshot.deployment)
+    container = _container(pod_spec)
     resources = container.get("resources") or {}
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     capacity = (((snapshot.volume or {}).get("spec") or {}).get("capacity") or {}).get("storage")
@@ -60,6 +62,8 @@ def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
         ),
         storage_size=capacity or known.storage_size,
         ports=ports or known.ports,
+        restricted=_is_restricted(pod_spec, container) if pod_spec else known.restricted,
+        runtime_class=pod_spec.get("runtimeClassName") if pod_spec else known.runtime_class,
     )
 
 
@@ -73,7 +77,7 @@ def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: P
     """The pod of OWNER as SNAPSHOT shows it; ADDRESS is where node ports answer."""
     state, reason = state_of(snapshot)
     newest = newest_pod(snapshot.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
-    conversation = metadata(snapshot.namespace, "annotations").get(CONVERSATION_ID)
+    conversation = metadata(snapshot.namespace or snapshot.volume, "annotations").get(CONVERSATION_ID)
     service = snapshot.service if state is not State.DELETED else None
     host = f"[{address}]" if ":" in address else address
     return Pod(
@@ -97,10 +101,21 @@ def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: P
     )
 
 
-def _container(deployment: Object | None) -> Mapping[str, Any]:
+def _pod_spec(deployment: Object | None) -> Mapping[str, Any]:
     template = ((deployment or {}).get("spec") or {}).get("template") or {}
-    containers = (template.get("spec") or {}).get("containers") or [{}]
+    return template.get("spec") or {}
+
+
+def _container(pod_spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    containers = pod_spec.get("containers") or [{}]
     return containers[0] or {}
+
+
+def _is_restricted(pod_spec: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    """Whether the container has no root, no capability and no way to either."""
+    context = {**(pod_spec.get("securityContext") or {}), **(container.get("securityContext") or {})}
+    dropped = (context.get("capabilities") or {}).get("drop") or ()
+    return bool(context.get("runAsNonRoot")) and context.get("allowPrivilegeEscalation") is False and "ALL" in dropped
 
 
 def _service_ports(service: Object | None) -> list[Mapping[str, Any]]:

@@ -5,7 +5,9 @@ Read when asked, never at import. An empty value counts as not set.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lfgpods.errors import SettingsError, UsageError
-from lfgpods.spec import PodSpec, Resources, checked
+from lfgpods.spec import POD_SECURITY_LEVELS, Hardening, PodSpec, Resources, checked
 
 T = TypeVar("T")
 
@@ -60,7 +62,11 @@ class Settings:
     database: str
     templates: Path | None
     defaults: PodSpec
+    hardening: Hardening
     timeout: float
+    log_file: Path
+    lock_namespace: str
+    """Where the Leases are that lock an owner while its objects are changed."""
 
     def require_host(self) -> HostKind:
         """The kind of host. Raises SettingsError that says what to set when none is configured."""
@@ -91,6 +97,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     embedded_folder = (values.get("LFGPODS_EMBEDDED_FOLDER", _path) or data_dir / "embedded").absolute()
     volume_root = str(embedded_folder / "volumes") if host is HostKind.EMBEDDED else "/mnt/data/user-volumes"
     context = values.text("LFGPODS_CONTEXT")
+    hardening = _hardening(values)
     return Settings(
         host=host,
         ssh=ssh,
@@ -100,13 +107,16 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
             *(["--context", context] if context else []),
         ),
         context=context,
-        sudo=values.get("LFGPODS_SUDO", _boolean) or False,
+        sudo=values.flag("LFGPODS_SUDO", default=False),
         access_host=values.text("LFGPODS_ACCESS_HOST"),
         volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root,
         database=str(values.get("LFGPODS_DATABASE", _path) or data_dir / "lfgpods.db"),
         templates=values.get("LFGPODS_TEMPLATES", _folder),
-        defaults=_default_spec(values),
+        defaults=_default_spec(values, hardening),
+        hardening=hardening,
         timeout=values.get("LFGPODS_TIMEOUT", _seconds) or 300.0,
+        log_file=(values.get("LFGPODS_LOG_FILE", _path) or data_dir / "lfgpods.log").absolute(),
+        lock_namespace=values.get("LFGPODS_LOCK_NAMESPACE", _label) or "default",
     )
 
 
@@ -132,7 +142,21 @@ def _ssh_settings(values: _Values, data_dir: Path) -> SshSettings | None:
     )
 
 
-def _default_spec(values: _Values) -> PodSpec:
+def _hardening(values: _Values) -> Hardening:
+    base = Hardening()
+    return Hardening(
+        service_account_token=values.flag("LFGPODS_SERVICE_ACCOUNT_TOKEN", default=base.service_account_token),
+        seccomp=values.flag("LFGPODS_SECCOMP", default=base.seccomp),
+        pod_security=values.get("LFGPODS_POD_SECURITY", _pod_security) or base.pod_security,
+        restricted_user=values.get("LFGPODS_RESTRICTED_USER", _user) or base.restricted_user,
+        network_policy=values.flag("LFGPODS_NETWORK_POLICY", default=base.network_policy),
+        pod_cidrs=values.get("LFGPODS_POD_CIDRS", _networks) or base.pod_cidrs,
+        limit_range=values.flag("LFGPODS_LIMIT_RANGE", default=base.limit_range),
+        resource_quota=values.flag("LFGPODS_RESOURCE_QUOTA", default=base.resource_quota),
+    )
+
+
+def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
     spec = PodSpec(
         image=values.text("LFGPODS_IMAGE") or "gitpod/workspace-full:latest",
         resources=Resources(
@@ -143,6 +167,8 @@ def _default_spec(values: _Values) -> PodSpec:
         ),
         storage_size=values.text("LFGPODS_STORAGE_SIZE") or "1Gi",
         ports=values.get("LFGPODS_PORTS", _ports) or (8080,),
+        restricted=values.flag("LFGPODS_RESTRICTED", default=hardening.pod_security == "restricted"),
+        runtime_class=values.text("LFGPODS_RUNTIME_CLASS"),
     )
     try:
         return checked(spec)
@@ -169,6 +195,10 @@ class _Values:
             return convert(text)
         except ValueError as error:
             raise _wrong(name, str(error)) from None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        found = self.get(name, _boolean)
+        return default if found is None else found
 
 
 def _wrong(name: str, expected: str) -> SettingsError:
@@ -226,6 +256,31 @@ def _boolean(text: str) -> bool:
     if text.lower() not in _TRUE + _FALSE:
         raise ValueError("1 or 0")
     return text.lower() in _TRUE
+
+
+def _pod_security(text: str) -> str:
+    if text not in POD_SECURITY_LEVELS:
+        raise ValueError("privileged, baseline or restricted")
+    return text
+
+
+def _user(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**31):
+        raise ValueError("the number of a user other than root, such as 1000")
+    return int(text)
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(word)) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError("a list of networks such as 10.244.0.0/16") from None
+
+
+def _label(text: str) -> str:
+    if len(text) > 63 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
+        raise ValueError("the name of a namespace")
+    return text
 
 
 def _command(text: str) -> list[str]:

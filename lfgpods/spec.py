@@ -1,4 +1,4 @@
-"""What a pod is asked to be: image, limits, volume size and ports, checked before anything is touched. Pure."""
+"""What a pod is asked to be, checked before anything is touched, and what keeps every pod from the others. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _IMAGE = re.compile(
     rf"(?:(?:{_HOST}|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,128})?"
 )
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _FACTORS = {
     "m": Decimal("0.001"), "": Decimal(1),
@@ -57,6 +58,48 @@ class PodSpec:
     resources: Resources
     storage_size: str
     ports: tuple[int, ...]
+    restricted: bool = False
+    """Without root, capabilities and privilege escalation."""
+    runtime_class: str | None = None
+
+    @classmethod
+    def from_dict(cls, recorded: Mapping[str, Any]) -> PodSpec:
+        """The spec of which `asdict` made RECORDED, also in a version that had fewer fields.
+
+        Raises KeyError, TypeError or ValueError for anything else.
+        """
+        return cls(
+            image=recorded["image"],
+            resources=Resources(**recorded["resources"]),
+            storage_size=recorded["storage_size"],
+            ports=tuple(recorded["ports"]),
+            restricted=bool(recorded.get("restricted")),
+            runtime_class=recorded.get("runtime_class"),
+        )
+
+
+POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """What keeps every pod from the others and from the cluster; each can be switched."""
+
+    service_account_token: bool = False
+    seccomp: bool = True
+    """The runtime's default profile; without it the node decides, which for most means none."""
+    pod_security: str = "baseline"
+    """The level that pods are held to, one of POD_SECURITY_LEVELS."""
+    restricted_user: int = 1000
+    network_policy: bool = True
+    pod_cidrs: tuple[str, ...] = ()
+    """The networks of the cluster's pods, where the nodes do not tell them."""
+    limit_range: bool = True
+    resource_quota: bool = True
+
+    def level(self, spec: PodSpec) -> str:
+        """The level that the namespace of a pod like SPEC enforces: as strict as the pod can stand."""
+        return "restricted" if spec.restricted and self.pod_security != "privileged" else self.pod_security
 
 
 @dataclass(frozen=True)
@@ -70,6 +113,9 @@ class Request:
     cpu_requests: str | None = None
     storage_size: str | None = None
     ports: tuple[int, ...] | None = None
+    restricted: bool | None = None
+    runtime_class: str | None = None
+    """An empty name asks for the node's own runtime."""
 
     def over(self, base: PodSpec) -> PodSpec:
         """BASE with what was asked for put over it, checked as a whole. Raises UsageError.
@@ -89,6 +135,8 @@ class Request:
                 resources=Resources(**resources),
                 storage_size=self.storage_size or base.storage_size,
                 ports=base.ports if self.ports is None else self.ports,
+                restricted=base.restricted if self.restricted is None else self.restricted,
+                runtime_class=base.runtime_class if self.runtime_class is None else self.runtime_class or None,
             )
         )
 
@@ -107,6 +155,10 @@ class Request:
             found.append(f"storage size is {actual.storage_size}, not {wanted.storage_size}")
         if set(wanted.ports) != set(actual.ports):
             found.append(f"ports are {_listed(actual.ports)}, not {_listed(wanted.ports)}")
+        if wanted.restricted != actual.restricted:
+            found.append("restricted is no, not yes" if wanted.restricted else "restricted is yes, not no")
+        if wanted.runtime_class != actual.runtime_class:
+            found.append(f"runtime class is {actual.runtime_class or 'none'}, not {wanted.runtime_class or 'none'}")
         return tuple(found)
 
 
@@ -155,6 +207,13 @@ def checked(spec: PodSpec) -> PodSpec:
             raise UsageError(f"port {port} is out of range", "Use a port from 1 to 65535.", code="invalid_port")
     if not spec.ports or len(set(spec.ports)) != len(spec.ports):
         raise UsageError("the ports are empty or name one twice", "Name each port once.", code="invalid_port")
+    runtime_class = spec.runtime_class
+    if runtime_class is not None and (len(runtime_class) > 253 or not _SUBDOMAIN.fullmatch(runtime_class)):
+        raise UsageError(
+            f"the runtime class {runtime_class[:100]!r} is not a valid name",
+            "Use one that kubectl get runtimeclasses lists, for example gvisor.",
+            code="invalid_runtime_class",
+        )
     return spec
 
 

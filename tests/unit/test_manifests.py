@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods.errors import TemplateError
-from lfgpods.labels import OWNER_ID, Object, read_owner, read_spec
+from lfgpods.errors import TemplateError, UsageError
+from lfgpods.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
 from lfgpods.manifests import BUILTIN_TEMPLATES, Manifests, render
 from lfgpods.naming import Owner, names_of
-from lfgpods.spec import PodSpec, Resources
+from lfgpods.observe import actual_spec, pod_of, snapshot_of
+from lfgpods.spec import Hardening, PodSpec, Resources
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -20,17 +23,46 @@ with warnings.catch_warnings():
 
 SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080, 3000))
 ROOT = "/mnt/data/user-volumes"
+RESTRICTED = replace(SPEC, restricted=True, runtime_class="gvisor")
+ALL_OFF = Hardening(
+    seccomp=False, pod_security="privileged", network_policy=False, limit_range=False, resource_quota=False
+)
+NETWORKS = ("10.244.1.0/24", "fd00:2::/64", "10.244.0.0/24", "172.16.0.0/16")
 VERSIONS = [version for version in all_versions() if int(version.split(".")[1]) >= 29]
 
 
-def drawn(id: str = "my-app", spec: PodSpec = SPEC, templates: Path | None = None) -> Manifests:
+def drawn(
+    id: str = "my-app",
+    spec: PodSpec = SPEC,
+    templates: Path | None = None,
+    hardening: Hardening = Hardening(),
+    pod_cidrs: tuple[str, ...] = (),
+) -> Manifests:
     owner = Owner.project(id)
-    return render(owner, names_of(owner), spec, volume_root=ROOT, conversation_id="c 1", templates=templates)
+    return render(
+        owner,
+        names_of(owner),
+        spec,
+        volume_root=ROOT,
+        conversation_id="c 1",
+        templates=templates,
+        hardening=hardening,
+        pod_cidrs=pod_cidrs,
+    )
+
+
+def policy(manifests: Manifests, kind: str) -> Any:
+    return next(obj["spec"] for obj in manifests.policies if obj["kind"] == kind)
+
+
+def pod_spec(manifests: Manifests) -> Any:
+    return manifests.deployment["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_manifests_fit_the_schemas_of_kubernetes(version: str) -> None:
-    for obj in drawn().objects:
+    every = (drawn(), drawn(spec=RESTRICTED, pod_cidrs=NETWORKS), drawn(hardening=ALL_OFF))
+    for obj in (obj for manifests in every for obj in manifests.objects):
         validate(obj, version, strict=True)
 
 
@@ -49,10 +81,143 @@ def test_the_data_is_kept_and_bound_without_waiting() -> None:
     assert manifests.deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_store_and_owner_can_be_rebuilt_from_the_namespace() -> None:
-    namespace = drawn("My App").namespace
-    assert read_owner(namespace) == Owner.project("My App")
-    assert read_spec(namespace) == SPEC
+def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_the_volume() -> None:
+    manifests = drawn("My App", RESTRICTED)
+    for obj in (manifests.namespace, manifests.volume):
+        assert read_owner(obj) == Owner.project("My App")
+        assert read_spec(obj) == RESTRICTED
+    pod = pod_of(
+        Owner.project("My App"), names_of(Owner.project("My App")), snapshot_of([manifests.volume]), "h", SPEC, ROOT
+    )
+    assert (pod.spec, pod.conversation_id) == (RESTRICTED, "c 1")
+
+
+def test_a_volume_without_the_id_tells_it_by_its_labels_if_they_give_its_name() -> None:
+    plain, hashed = drawn("my-app"), drawn("My App")
+    for obj in (plain.volume, plain.namespace, hashed.volume):
+        del obj["metadata"]["annotations"]
+    assert read_owner(plain.volume) == Owner.project("my-app")
+    assert read_owner(plain.namespace) is None
+    assert read_owner(hashed.volume) is None
+    plain.volume["metadata"]["labels"][OWNER] = "other"
+    assert read_owner(plain.volume) is None
+
+
+def test_the_quota_comes_before_nothing_but_the_pod() -> None:
+    assert [obj["kind"] for obj in drawn().objects] == [
+        "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service",
+        "NetworkPolicy", "LimitRange", "ResourceQuota", "Deployment",
+    ]  # fmt: skip
+
+
+def test_what_is_switched_off_is_left_out_and_named() -> None:
+    assert drawn().switched_off == ()
+    off = drawn(hardening=ALL_OFF)
+    assert off.policies == ()
+    assert off.switched_off == (
+        "networkpolicy/proj-my-app-netpol",
+        "limitrange/proj-my-app-limits",
+        "resourcequota/proj-my-app-quota",
+    )
+    one = drawn(hardening=Hardening(limit_range=False))
+    assert [obj["kind"] for obj in one.policies] == ["NetworkPolicy", "ResourceQuota"]
+    assert one.switched_off == ("limitrange/proj-my-app-limits",)
+
+
+def let_in(*known: str, hardening: Hardening = Hardening()) -> Any:
+    found = policy(drawn(hardening=hardening, pod_cidrs=known), "NetworkPolicy")
+    assert (found["podSelector"], found["policyTypes"], len(found["ingress"])) == ({}, ["Ingress"], 1)
+    own, *blocks = found["ingress"][0]["from"]
+    assert own == {"podSelector": {}}
+    return [block["ipBlock"] for block in blocks]
+
+
+def test_only_what_is_no_pod_of_another_namespace_gets_in() -> None:
+    assert let_in() == []
+    assert let_in("10.244.0.0/16") == [{"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16"]}]
+    assert let_in("fd00:2::/64") == [{"cidr": "::/0", "except": ["fd00:2::/64"]}]
+    assert let_in(*NETWORKS) == [
+        {"cidr": "0.0.0.0/0", "except": ["10.244.0.0/23", "172.16.0.0/16"]},
+        {"cidr": "::/0", "except": ["fd00:2::/64"]},
+    ]
+    assert let_in("0.0.0.0/0") == []
+
+
+def test_networks_of_the_settings_win_over_those_of_the_nodes() -> None:
+    named = Hardening(pod_cidrs=("10.0.0.0/8",))
+    assert let_in("192.168.0.0/24", hardening=named) == [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}]
+
+
+def test_no_container_gets_more_than_the_pod_was_made_with() -> None:
+    limits, requests = {"cpu": "1", "memory": "1Gi"}, {"cpu": "50m", "memory": "128Mi"}
+    (found,) = policy(drawn(), "LimitRange")["limits"]
+    assert found == {"type": "Container", "max": limits, "default": limits, "defaultRequest": requests}
+
+
+def violations(spec: Any, level: str) -> list[str]:
+    """Where a pod is not as the Pod Security Standards have it, as far as our templates could touch them."""
+    pod, (container,) = spec.get("securityContext") or {}, spec["containers"]
+    context = container.get("securityContext") or {}
+    both = {**pod, **context}
+    capabilities = context.get("capabilities") or {}
+    baseline = {
+        "host namespaces": not any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")),
+        "privileged": not context.get("privileged"),
+        "capabilities added": not capabilities.get("add"),
+        "volumes": all(not volume.get("hostPath") for volume in spec["volumes"]),
+        "host ports": all(not port.get("hostPort") for port in container["ports"]),
+        "unconfined": (both.get("seccompProfile") or {}).get("type") != "Unconfined",
+    }
+    restricted = {
+        "volume types": all(set(volume) == {"name", "persistentVolumeClaim"} for volume in spec["volumes"]),
+        "privilege escalation": context.get("allowPrivilegeEscalation") is False,
+        "root": both.get("runAsNonRoot") is True and both.get("runAsUser") != 0,
+        "seccomp": (both.get("seccompProfile") or {}).get("type") in ("RuntimeDefault", "Localhost"),
+        "capabilities kept": "ALL" in capabilities.get("drop", ()),
+    }
+    asked = {**baseline, **(restricted if level == "restricted" else {})}
+    return [name for name, fine in asked.items() if not fine]
+
+
+@pytest.mark.parametrize("hardening", [Hardening(), ALL_OFF, Hardening(service_account_token=True)])
+@pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
+def test_a_pod_is_as_its_namespace_demands(spec: PodSpec, hardening: Hardening) -> None:
+    manifests = drawn(spec=spec, hardening=hardening)
+    level = manifests.namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+    assert level == hardening.level(spec)
+    assert violations(pod_spec(manifests), "restricted" if spec.restricted else "baseline") == []
+
+
+def test_an_ordinary_pod_would_not_pass_for_a_restricted_one() -> None:
+    assert violations(pod_spec(drawn()), "restricted") == ["privilege escalation", "root", "capabilities kept"]
+
+
+def test_a_pod_that_its_namespace_would_refuse_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(UsageError) as refused:
+        drawn(hardening=Hardening(pod_security="restricted"))
+    assert refused.value.code == "not_restricted"
+    drawn(spec=RESTRICTED, hardening=Hardening(pod_security="restricted"))
+
+
+def test_token_seccomp_user_and_runtime_are_as_they_are_set() -> None:
+    plain, off = pod_spec(drawn()), pod_spec(drawn(hardening=ALL_OFF))
+    assert plain["automountServiceAccountToken"] is False
+    assert plain["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert "securityContext" not in off
+    assert "runtimeClassName" not in plain
+    assert pod_spec(drawn(hardening=Hardening(service_account_token=True)))["automountServiceAccountToken"] is True
+    restricted = pod_spec(drawn(spec=RESTRICTED, hardening=replace(ALL_OFF, restricted_user=33333)))
+    ids = [restricted["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")]
+    assert ids == [33333, 33333, 33333]
+    assert restricted["runtimeClassName"] == "gvisor"
+
+
+@pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
+def test_what_the_deployment_says_counts_more_than_what_was_recorded(spec: PodSpec) -> None:
+    manifests, recorded = drawn(spec=spec), drawn(spec=RESTRICTED if spec == SPEC else SPEC)
+    objects = [recorded.namespace, recorded.volume, manifests.deployment, manifests.service]
+    assert actual_spec(snapshot_of(objects), SPEC) == spec
+    assert actual_spec(snapshot_of(objects[:2]), SPEC) == read_spec(recorded.namespace)
 
 
 def test_the_revision_tells_pods_apart() -> None:
@@ -127,6 +292,19 @@ def test_a_template_of_ones_own_replaces_the_built_in_one(tmp_path: Path) -> Non
         ("persistent-volume-claim", builtin("persistent-volume-claim") + "  volumeName: x", "volumeName"),
         ("deployment", builtin("deployment").replace("replicas: 1", "replicas: 2"), "replicas"),
         ("namespace", builtin("namespace").replace("annotations | tojson", "{}"), "annotation"),
+        ("persistent-volume", builtin("persistent-volume").replace("annotations | tojson", "{}"), "annotation"),
+        (
+            "network-policy",
+            builtin("network-policy").replace("podSelector: {}\n  p", "podSelector: {a: b}\n  p"),
+            "podSelector",
+        ),
+        ("network-policy", builtin("network-policy").replace("  podSelector: {}\n  p", "  p"), "podSelector"),
+        ("network-policy", builtin("network-policy").replace("[Ingress]", "[Egress]"), "policyTypes"),
+        ("network-policy", builtin("network-policy").replace("labels | tojson", "{}"), "label"),
+        ("network-policy", builtin("network-policy").replace("names.network_policy", "names.claim"), "metadata.name"),
+        ("limit-range", builtin("limit-range").partition("spec:")[0], "spec.limits"),
+        ("resource-quota", builtin("resource-quota").partition("hard:")[0], "spec.hard"),
+        ("resource-quota", builtin("limit-range"), "kind"),
     ],
 )
 def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

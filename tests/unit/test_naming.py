@@ -19,6 +19,8 @@ def test_a_valid_id_is_kept_as_it_is() -> None:
     assert names.namespace == "proj-my-app"
     assert (names.volume, names.claim) == ("proj-my-app-pv", "proj-my-app-pvc")
     assert (names.deployment, names.service) == ("proj-my-app-dep", "proj-my-app-service")
+    assert (names.network_policy, names.limits) == ("proj-my-app-netpol", "proj-my-app-limits")
+    assert names.quota == "proj-my-app-quota"
     assert names.folder("/mnt/data/user-volumes/") == "/mnt/data/user-volumes/proj-my-app"
     assert names_of(Owner.conversation("42")).namespace == "conv-42"
 
@@ -33,7 +35,9 @@ def test_ids_that_look_alike_stay_apart_and_readable() -> None:
 def test_every_id_gives_valid_names(id: str, kind: OwnerKind) -> None:
     names = names_of(Owner(kind, id))
     assert len(names.namespace) <= NAMESPACE_LENGTH
-    for name in (names.namespace, names.volume, names.claim, names.deployment, names.service, names.slug):
+    objects = (names.volume, names.claim, names.deployment, names.service)
+    policies = (names.network_policy, names.limits, names.quota)
+    for name in (names.namespace, *objects, *policies, names.slug):
         assert LABEL.fullmatch(name), name
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from lfgpods.errors import SettingsError
 from lfgpods.settings import HostKind, Settings, load_settings
+from lfgpods.spec import Hardening
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,9 @@ def test_no_secret_shows_in_a_repr() -> None:
         ("LFGPODS_TIMEOUT", "-1"), ("LFGPODS_TIMEOUT", "nan"), ("LFGPODS_VOLUME_ROOT", "/"), ("LFGPODS_VOLUME_ROOT", "/mnt"),
         ("LFGPODS_VOLUME_ROOT", "a/b"), ("LFGPODS_VOLUME_ROOT", "/mnt/../etc"), ("LFGPODS_TEMPLATES", "/no/such/folder"),
         ("LFGPODS_PORTS", "http"), ("LFGPODS_KUBECTL", "kubectl '"), ("LFGPODS_HOST", "cloud"),
+        ("LFGPODS_POD_SECURITY", "strict"), ("LFGPODS_SECCOMP", "RuntimeDefault"), ("LFGPODS_RESTRICTED", "perhaps"),
+        ("LFGPODS_RESTRICTED_USER", "0"), ("LFGPODS_RESTRICTED_USER", "root"), ("LFGPODS_RESTRICTED_USER", "4294967296"),
+        ("LFGPODS_POD_CIDRS", "10.244.0.0/33"), ("LFGPODS_POD_CIDRS", "10.244.0.1/16"), ("LFGPODS_POD_CIDRS", "pods"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
@@ -61,11 +65,47 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LFGPODS_IMAGE", "No Image"), ("LFGPODS_MEMORY", "1GB"), ("LFGPODS_PORTS", "1 1")]
+    ("name", "value"),
+    [
+        ("LFGPODS_IMAGE", "No Image"),
+        ("LFGPODS_MEMORY", "1GB"),
+        ("LFGPODS_PORTS", "1 1"),
+        ("LFGPODS_RUNTIME_CLASS", "a b"),
+    ],
 )
 def test_a_wrong_default_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match="default pod"):
         load_settings({name: value})
+
+
+def test_everything_that_hardens_is_on_unless_it_is_switched_off() -> None:
+    assert load_settings({}).hardening == Hardening()
+    switched = {
+        "LFGPODS_SERVICE_ACCOUNT_TOKEN": "1",
+        "LFGPODS_SECCOMP": "0",
+        "LFGPODS_POD_SECURITY": "privileged",
+        "LFGPODS_RESTRICTED_USER": "33333",
+        "LFGPODS_NETWORK_POLICY": "0",
+        "LFGPODS_POD_CIDRS": "10.244.0.0/16, fd00::/64",
+        "LFGPODS_LIMIT_RANGE": "0",
+        "LFGPODS_RESOURCE_QUOTA": "0",
+    }
+    assert load_settings(switched).hardening == Hardening(
+        service_account_token=True,
+        seccomp=False,
+        pod_security="privileged",
+        restricted_user=33333,
+        network_policy=False,
+        pod_cidrs=("10.244.0.0/16", "fd00::/64"),
+        limit_range=False,
+        resource_quota=False,
+    )
+
+
+def test_new_pods_are_restricted_where_nothing_else_is_allowed() -> None:
+    assert not load_settings({}).defaults.restricted
+    assert load_settings({"LFGPODS_RESTRICTED": "1", "LFGPODS_RUNTIME_CLASS": "gvisor"}).defaults.restricted
+    assert load_settings({"LFGPODS_POD_SECURITY": "restricted"}).defaults.restricted
 
 
 def test_kubectl_may_be_several_words_and_have_a_context() -> None:
@@ -82,6 +122,7 @@ def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) ->
     def without_key_file(settings: Settings) -> object:
         return (
             settings.defaults,
+            settings.hardening,
             settings.volume_root,
             settings.kubectl,
             settings.timeout,
@@ -90,3 +131,14 @@ def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) ->
         )
 
     assert without_key_file(load_settings({}, example)) == without_key_file(load_settings({}))
+
+
+def test_the_readme_tells_every_setting() -> None:
+    example = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    table = set(
+        re.findall(
+            r"`((?:K8S_SSH|LFGPODS)_[A-Z_]+)`",
+            "".join(re.findall(r"^\| `.*$", (ROOT / "README.md").read_text(), re.MULTILINE)),
+        )
+    )
+    assert example <= table

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lfgpods.errors import UsageError
-from lfgpods.spec import PodSpec, Request, Resources, checked, quantity, request_from_limits
+from lfgpods.spec import Hardening, PodSpec, Request, Resources, checked, quantity, request_from_limits
 
 BASE = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
 
@@ -84,6 +86,54 @@ def test_only_what_was_asked_for_by_name_can_differ() -> None:
         "storage size is 1Gi, not 2Gi",
         "ports are 8080, not 1 2",
     )
+
+
+def test_restriction_and_runtime_are_kept_unless_they_are_named() -> None:
+    special = replace(BASE, restricted=True, runtime_class="gvisor")
+    assert Request().over(special) == special
+    assert Request(restricted=False, runtime_class="").over(special) == BASE
+    assert Request(restricted=True, runtime_class="gvisor").over(BASE) == special
+
+
+def test_restriction_and_runtime_that_are_otherwise_are_told() -> None:
+    special = replace(BASE, restricted=True, runtime_class="gvisor")
+    asked = Request(restricted=True, runtime_class="gvisor")
+    assert asked.differences(special) == Request(restricted=False, runtime_class="").differences(BASE) == ()
+    assert asked.differences(BASE) == ("restricted is no, not yes", "runtime class is none, not gvisor")
+    unasked = Request(restricted=False, runtime_class="")
+    assert unasked.differences(special) == ("restricted is yes, not no", "runtime class is gvisor, not none")
+
+
+@pytest.mark.parametrize("name", ["gVisor", "a b", "-a", "a..b", "a.", "a\n", "ä", "a" * 254])
+def test_an_invalid_runtime_class_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Request(runtime_class=name).over(BASE)
+    assert refused.value.code == "invalid_runtime_class"
+
+
+@pytest.mark.parametrize("spec", [BASE, replace(BASE, restricted=True, runtime_class="kata.qemu")])
+def test_a_spec_comes_back_from_its_record(spec: PodSpec) -> None:
+    assert PodSpec.from_dict(json.loads(json.dumps(asdict(spec)))) == spec
+
+
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    recorded = asdict(BASE)
+    del recorded["restricted"], recorded["runtime_class"]
+    assert PodSpec.from_dict(recorded) == BASE
+
+
+@pytest.mark.parametrize(
+    ("set_to", "restricted", "level"),
+    [
+        ("privileged", False, "privileged"),
+        ("privileged", True, "privileged"),
+        ("baseline", False, "baseline"),
+        ("baseline", True, "restricted"),
+        ("restricted", True, "restricted"),
+    ],
+)
+def test_a_namespace_is_as_strict_as_its_pod_can_stand(set_to: str, restricted: bool, level: str) -> None:
+    assert Hardening(pod_security=set_to).level(replace(BASE, restricted=restricted)) == level
 
 
 def test_the_keys_of_lfg_are_understood_and_others_refused() -> None:
