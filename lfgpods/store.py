@@ -1,4 +1,5 @@
-"""What lfgpods remembers, in SQLite: a row for each pod, which the cluster can correct and rebuild.
+"""What lfgpods remembers, in SQLite: a row for each pod, which the cluster can correct and rebuild, and one for each
+change that was made, which is the record.
 
 The only importer of peewee. Safe for many processes at once; no transaction is open while anything else is
 waited for. No row holds a secret.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,13 +20,20 @@ from typing import Any
 
 import peewee
 
+from lfgpods import processes
 from lfgpods.errors import StoreError
+from lfgpods.events import Action, Event, Outcome
 from lfgpods.naming import Owner, OwnerKind
 from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec, Resources
+from lfgpods.spec import PodSpec
 from lfgpods.state import State
+from lfgpods.text import one_line
 
 BUSY_TIMEOUT = 30
+EVENTS_KEPT = 10_000
+"""Of each host, the newest."""
+PATIENCE = 3600
+"""Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
 
 
 def _sql(database: peewee.Database, statement: str) -> None:
@@ -57,7 +67,36 @@ def _create_pods(database: peewee.Database) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[peewee.Database], None], ...] = (_create_pods,)
+def _create_events(database: peewee.Database) -> None:
+    _sql(
+        database,
+        """
+        CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            host TEXT NOT NULL,
+            owner_kind TEXT,
+            owner_id TEXT,
+            action TEXT NOT NULL,
+            who TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            process TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            started_at TEXT NOT NULL,
+            duration REAL,
+            outcome TEXT,
+            error TEXT NOT NULL
+        )
+        """,
+    )
+    _sql(database, "CREATE INDEX events_of_host ON events (host, id)")
+    _sql(database, "CREATE INDEX events_of_owner ON events (host, owner_kind, owner_id, id)")
+    _sql(
+        database,
+        "CREATE INDEX unfinished_events ON events (host, owner_kind, owner_id, id) WHERE outcome IS NULL",
+    )
+
+
+MIGRATIONS: tuple[Callable[[peewee.Database], None], ...] = (_create_pods, _create_events)
 """Applied in their order, each once; the schema's version is their number. Never edited, only added to."""
 
 
@@ -83,6 +122,25 @@ class PodRow(peewee.Model):
         primary_key = peewee.CompositeKey("host", "owner_kind", "owner_id")
 
 
+class EventRow(peewee.Model):
+    id = peewee.AutoField()
+    host = peewee.TextField()
+    owner_kind = peewee.TextField(null=True)
+    owner_id = peewee.TextField(null=True)
+    action = peewee.TextField()
+    who = peewee.TextField()
+    origin = peewee.TextField()
+    process = peewee.TextField()
+    detail = peewee.TextField()
+    started_at = peewee.TextField()
+    duration = peewee.FloatField(null=True)
+    outcome = peewee.TextField(null=True)
+    error = peewee.TextField()
+
+    class Meta:
+        table_name = "events"
+
+
 class MigrationRow(peewee.Model):
     number = peewee.IntegerField(primary_key=True)
     applied_at = peewee.TextField()
@@ -101,6 +159,7 @@ class Store:
     def __init__(self, database: str, host: str) -> None:
         self._host = host
         self._path = database
+        self._began: dict[int, float] = {}
         self._database = peewee.SqliteDatabase(
             database,
             timeout=BUSY_TIMEOUT,
@@ -147,6 +206,61 @@ class Store:
         with self._reported(), self._database.atomic():
             for owner in owners:
                 PodRow.delete().where(self._is(owner)).execute(self._database)
+
+    def begin(self, action: Action, owner: Owner | None, detail: str = "") -> int:
+        """Write down that ACTION is going to be done now; the number by which to `finish` it.
+
+        It is written when this returns, and stays when the process is killed. Without OWNER it concerns all of them.
+        """
+        with self._reported(), self._database.atomic():
+            values = {
+                "host": self._host,
+                "owner_kind": owner.kind.value if owner else None,
+                "owner_id": owner.id if owner else None,
+                "action": action.value,
+                "who": processes.user(),
+                "origin": one_line(f"{processes.program()} on {platform.node()}"),
+                "process": processes.this_process(),
+                "detail": one_line(detail),
+                "started_at": _now_exactly(),
+                "error": "",
+            }
+            number = int(EventRow.insert(**values).execute(self._database))
+            self._forget_old_events()
+        self._began[number] = time.monotonic()
+        return number
+
+    def finish(self, event: int, error: str = "", *, interrupted: bool = False) -> None:
+        """Write down how EVENT ended: done, or failed with ERROR, or interrupted. The first outcome stays."""
+        began = self._began.pop(event, None)
+        outcome = Outcome.INTERRUPTED if interrupted else Outcome.FAILED if error else Outcome.DONE
+        values = {
+            "outcome": outcome.value,
+            "error": one_line(error),
+            "duration": None if began is None else round(time.monotonic() - began, 3),
+        }
+        with self._reported():
+            EventRow.update(**values).where((EventRow.id == event) & EventRow.outcome.is_null()).execute(self._database)
+
+    def events(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
+        """The last LIMIT changes, newest first; of OWNER, or of the whole host."""
+        whose = _event_of(self._host, owner) if owner else EventRow.host == self._host
+        return self._events(whose, limit)
+
+    def unfinished(self, owner: Owner | None) -> list[Event]:
+        """The changes that have no outcome, newest first: those that run, and those whose process is gone."""
+        return self._events(_event_of(self._host, owner) & EventRow.outcome.is_null(), EVENTS_KEPT)
+
+    def _events(self, condition: Any, limit: int) -> list[Event]:
+        with self._reported():
+            rows = EventRow.select().where(condition).order_by(EventRow.id.desc()).limit(limit)
+            return [_event(row) for row in rows.dicts().execute(self._database)]
+
+    def _forget_old_events(self) -> None:
+        mine = EventRow.host == self._host
+        newest = EventRow.select(EventRow.id).where(mine).order_by(EventRow.id.desc())
+        last = newest.limit(1).offset(EVENTS_KEPT)
+        EventRow.delete().where(mine & (EventRow.id <= last)).execute(self._database)
 
     def _is(self, owner: Owner) -> Any:
         return (PodRow.host == self._host) & (PodRow.owner_kind == owner.kind.value) & (PodRow.owner_id == owner.id)
@@ -208,6 +322,10 @@ class Store:
             ) from error
 
 
+def _now_exactly() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _make_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -222,7 +340,7 @@ def _pod(row: dict[str, Any]) -> Pod:
         pod_name=row["pod_name"],
         status=State(row["status"]),
         reason=row["reason"],
-        spec=PodSpec(spec["image"], Resources(**spec["resources"]), spec["storage_size"], tuple(spec["ports"])),
+        spec=PodSpec.from_dict(spec),
         volume=row["volume"],
         service_name=service["name"],
         cluster_ip=service["ip"],
@@ -231,3 +349,32 @@ def _pod(row: dict[str, Any]) -> Pod:
         started_at=row["started_at"],
         last_used_at=row["last_used_at"],
     )
+
+
+def _event_of(host: str, owner: Owner | None) -> Any:
+    kind, id = (owner.kind.value, owner.id) if owner else (None, None)
+    return (EventRow.host == host) & (EventRow.owner_kind == kind) & (EventRow.owner_id == id)
+
+
+def _event(row: dict[str, Any]) -> Event:
+    kind, id = row["owner_kind"], row["owner_id"]
+    return Event(
+        id=row["id"],
+        owner=Owner(OwnerKind(kind), id) if kind else None,
+        action=Action(row["action"]),
+        who=row["who"],
+        origin=row["origin"],
+        detail=row["detail"],
+        started_at=row["started_at"],
+        duration=row["duration"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else _without_outcome(row),
+        error=row["error"],
+    )
+
+
+def _without_outcome(row: dict[str, Any]) -> Outcome:
+    alive = processes.is_alive(row["process"])
+    if alive is None:
+        age = datetime.now(UTC) - datetime.fromisoformat(row["started_at"])
+        alive = age.total_seconds() < PATIENCE
+    return Outcome.RUNNING if alive else Outcome.INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,8 +11,9 @@ from typing import Annotated
 import typer
 
 from lfgpods import __version__
-from lfgpods.cli import demo, execution, lifecycle, listing
-from lfgpods.errors import LfgpodsError, UsageError
+from lfgpods.cli import demo, execution, lifecycle, listing, records, upkeep
+from lfgpods.cli.options import Verbose, log_file, logged
+from lfgpods.errors import LfgpodsError, PodNotFoundError, UsageError
 
 EXEC_FAILURE = 125
 """The exit code of every failure of `exec` itself, as it passes on every other one."""
@@ -25,12 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("create")(lifecycle.create)
-app.command("exec", context_settings={"allow_interspersed_args": False})(execution.exec_command)
-app.command("status")(listing.status)
-app.command("list")(listing.list_pods)
-app.command("delete")(lifecycle.delete)
-app.command("demo")(demo.demo)
+app.command("create")(logged(lifecycle.create))
+app.command("exec", context_settings={"allow_interspersed_args": False})(logged(execution.exec_command))
+app.command("status")(logged(listing.status))
+app.command("list")(logged(listing.list_pods))
+app.command("delete")(logged(lifecycle.delete))
+app.command("history")(logged(records.history))
+app.command("sync")(logged(upkeep.sync))
+app.command("gc")(logged(upkeep.gc))
+app.command("demo")(logged(demo.demo))
 
 
 def _show_version(wanted: bool) -> None:
@@ -41,11 +46,14 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
+    verbose: Verbose = 0,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
     """A Kubernetes pod for each project and each conversation, with data that outlives it."""
+    context.obj = verbose
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except LfgpodsError as error:
+        if not isinstance(error, PodNotFoundError) and error.exit_code != UsageError.exit_code:
+            _write_traceback(error, f"{error.code}: {error.message}")
         return _report(error, words)
     except typer.TyperException as error:
         message = " ".join(error.format_message().split())
@@ -70,10 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXEC_FAILURE if _is_exec(words) else 1
     except Exception as error:
-        if os.environ.get("LFGPODS_DEBUG"):
-            raise
-        message = f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
-        return _report(LfgpodsError(message, "Please report it; LFGPODS_DEBUG=1 shows where it happened."), words)
+        from lfgpods.text import one_line
+
+        message = one_line(f"internal error: {type(error).__name__}: {error}")
+        where = _write_traceback(error, message)
+        return _report(LfgpodsError(message, f"Please report it; {where}."), words)
+
+
+def _write_traceback(error: Exception, what: str) -> str:
+    from lfgpods.logs import write_traceback
+
+    return write_traceback(error, what, log_file())
 
 
 def _report(error: LfgpodsError, words: Sequence[str]) -> int:
@@ -92,5 +109,4 @@ def _wants_json(words: Sequence[str]) -> bool:
     ours = words[: words.index("--")] if "--" in words else words
     if _is_exec(words):
         return False
-    joined = f" {' '.join(ours)} "
-    return any(f" {option} " in joined for option in ("-ojson", "-o json", "--output=json", "--output json"))
+    return re.search(r" (-v*o ?|--output[= ])json ", f" {' '.join(ours)} ") is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +46,45 @@ Output = Annotated[
 ]
 
 
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, metavar="", show_default=False, help="Tell what is done; -vv tells more."
+    ),
+]
+
+
+def log_file() -> Path:
+    """The file of the settings; the usual one where those are wrong, which the command itself will say."""
+    from lfgpods.errors import SettingsError
+    from lfgpods.settings import load_settings
+
+    try:
+        return load_settings().log_file
+    except SettingsError:
+        return load_settings({}, Path(os.devnull)).log_file
+
+
+def logged(command: Callable[..., None]) -> Callable[..., None]:
+    """COMMAND with --verbose, and with its logs where they belong while it runs."""
+
+    @functools.wraps(command)
+    def run(context: typer.Context, verbose: int, **arguments: object) -> None:
+        from lfgpods.logs import configured
+
+        with configured((context.obj or 0) + verbose, log_file()):
+            command(**arguments)
+
+    signature = inspect.signature(command, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = (
+        inspect.Parameter("context", kind, annotation=typer.Context),
+        inspect.Parameter("verbose", kind, default=0, annotation=Verbose),
+    )
+    run.__signature__ = signature.replace(parameters=(*signature.parameters.values(), *added))  # type: ignore[attr-defined]
+    return run
+
+
 def above_zero(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter("it has to be a number of seconds above 0")
@@ -62,6 +105,12 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def warn(text: str) -> None:
-    from lfgpods.output import printable
+    from lfgpods.text import printable
 
     print(f"Warning: {printable(text)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    from lfgpods.text import printable
+
+    print(f"Note: {printable(text)}", file=sys.stderr)

@@ -1,0 +1,66 @@
+"""Text that may be shown and kept: nothing in it steers a terminal, and secrets are masked.
+
+What is secret is known because it was told to `mask`, or because it looks like it. No input, no output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+_SHORTEST = 4
+"""Fewer characters are found everywhere: masking them would tell what they are."""
+_SHORTEST_LINE = 16
+
+_WORDS = r"(?:password|passwd|passphrase|token|secret|api[-_]?key)"
+_VALUE = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\S+)"""
+_PATTERNS = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), rf"\1{MASK}")
+    for pattern in (
+        r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----).*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
+        r"(authorization\\*[\"']?\s*[=:]\s*)[^\r\n]+",
+        r"(\bbearer\s+)[\w.~+/=-]+",
+        rf"({_WORDS}\\*[\"']?\s*[=:]\s*){_VALUE}",
+        rf"(--[\w-]{{0,40}}{_WORDS}[\"']?,?\s+){_VALUE}",
+        r"(://)[^\s/?#]{0,300}@",
+        r"(://)[^\s/:@]{0,300}:(?!\d+[/?#])\S{0,300}@",
+    )
+)
+_URL_PASSWORD = re.compile(r"[\w+.-]+://[^\s/:@]*:(.+)@")
+
+_known: set[str] = set()
+
+
+def printable(text: str) -> str:
+    """TEXT with everything that could steer a terminal written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def one_line(text: str, longest: int = 300) -> str:
+    """TEXT masked, as valid UTF-8, with every run of white space as one space, and cut where it is too long."""
+    line = " ".join(masked(text).encode(errors="backslashreplace").decode().split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def mask(values: Iterable[str | None]) -> None:
+    """Make known that VALUES are secret: `masked` takes them out from now on, and the password of a URL too."""
+    for value in filter(None, values):
+        found = _URL_PASSWORD.match(value)
+        lines = [line.strip() for line in value.splitlines()]
+        _known.update(
+            form
+            for secret in (value.strip(), found[1] if found else "")
+            if len(secret) >= _SHORTEST
+            for form in (secret, repr(secret)[1:-1], secret.replace("\n", "\\n"))
+        )
+        _known.update(line for line in lines if len(line) >= _SHORTEST_LINE)
+
+
+def masked(text: str) -> str:
+    """TEXT without the secrets that are known, and without what looks like one."""
+    for secret in sorted(_known, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
