@@ -1,34 +1,99 @@
-"""Volume folders on the host: made, and purged. Never outside the volume root, never through a symlink."""
+"""Volume folders on the host: made, surveyed and purged. Never outside the volume root, never through a symlink.
+
+`.lfgpods/` in the volume root holds one record for each folder: whose it is, for when the cluster forgot.
+"""
 
 from __future__ import annotations
 
-from lfgpods.errors import KubernetesError, VolumeError
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lfgpods.errors import KubernetesError, LfgpodsError, VolumeError
 from lfgpods.hosts import Completed, Host, run
 
-# $1 volume root, $2 name of the folder. The root keeps other users of the host out of folders that
+PURGING_SUFFIX = ".purging"
+"""The end of the name of a folder that is set aside to be removed; no namespace has a dot in its name."""
+
+# $1 volume root, $2 name of the folder, $3 whose it is. The root keeps other users of the host out of folders that
 # everyone may write; one that others can enter is closed only if it holds nothing but volumes.
 _PREPARE = r"""
 umask 022
-root=$1 name=$2
+root=$1 name=$2 owner=$3
 if [ ! -d "$root" ]; then
   mkdir -p "$(dirname "$root")" && { mkdir -m 0700 "$root" 2>/dev/null || [ -d "$root" ] || mkdir "$root"; } || exit 70
 elif [ -n "$(find "$root/." -prune -perm /077)" ]; then
-  [ -z "$(find "$root/." ! -name . -prune ! -name 'proj-*' ! -name 'conv-*')" ] || exit 71
+  [ -z "$(find "$root/." ! -name . -prune ! -name 'proj-*' ! -name 'conv-*' ! -name .lfgpods)" ] || exit 71
   chmod 0700 "$root" || exit 70
 fi
 cd -P "$root" || exit 70
-if [ -L "$name" ]; then exit 72; fi
-[ -d "$name" ] || mkdir "$name" 2>/dev/null || [ -d "$name" ] || mkdir "$name" || exit 70
+if [ -L "$name" ] || [ -L .lfgpods ]; then exit 72; fi
+state=made
+if [ -d "$name" ]; then
+  [ "$(find "./$name" ! -path "./$name" -prune -print | head -n 1)" ] && state=kept
+else
+  mkdir "$name" 2>/dev/null || [ -d "$name" ] || mkdir "$name" || exit 70
+fi
 [ -n "$(find "./$name" -prune -perm 0777)" ] || chmod 0777 "./$name" || exit 70
+known=; [ ! -f ".lfgpods/$name" ] || IFS= read -r known <".lfgpods/$name"
+if [ "$known" != "$owner" ]; then # an aid to memory, which a full disk may do without
+  { mkdir -m 0700 .lfgpods; printf '%s\n' "$owner" >".lfgpods/.$name.$$"; } 2>/dev/null
+  mv -f ".lfgpods/.$name.$$" ".lfgpods/$name" 2>/dev/null
+fi
+echo "lfgpods-volume $state"
 """
 
+# $1 volume root, $2 name of the folder. It is set aside by a rename first, so that a purge that is cut short has
+# either not touched a file or will be seen through. A process that has the folder mounted, in whatever mount
+# namespace, is a container that still uses it, whatever the cluster says.
 _PURGE = r"""
 root=$1 name=$2
-cd -P "$root" 2>/dev/null || { [ ! -e "$root" ] && exit 0; exit 70; }
-if [ -L "$name" ]; then exit 72; fi
-[ -e "$name" ] || exit 0
-if grep -q " $PWD/$name[/ ]" /proc/self/mountinfo; then exit 73; fi
-rm -rf -- "./$name" || exit 70
+cd -P "$root" 2>/dev/null || { [ ! -e "$root" ] && { echo nothing; exit 0; }; exit 70; }
+if [ -L "$name" ] || [ -L "$name.purging" ] || [ -L .lfgpods ]; then exit 72; fi
+found=nothing
+if [ -e "$name" ]; then
+  if grep -q " $PWD/$name[/ ]" /proc/self/mountinfo; then exit 73; fi
+  folder=$(printf '%s' "$PWD/$name" | sed 's/ /\\040/g') || exit 70
+  place=$(folder=$folder awk '
+    BEGIN { folder = ENVIRON["folder"] }
+    {
+      mount = $5 == "/" ? "" : $5
+      if (index(folder "/", mount "/") == 1 && length(mount) >= best) {
+        best = length(mount)
+        device = $3
+        inside = ($4 == "/" ? "" : $4) substr(folder, best + 1)
+      }
+    }
+    END { print device " " inside }' /proc/self/mountinfo) || exit 70
+  used=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | place=$place awk '
+    BEGIN { split(ENVIRON["place"], place, " ") }
+    $3 == place[1] && index($4 "/", place[2] "/") == 1 { found = 1 }
+    END { print found ? "used" : "free" }')
+  [ "$used" = free ] || exit 74
+  rm -rf -- "./$name.purging" && mv -- "./$name" "./$name.purging" || exit 70
+fi
+if [ -e "$name.purging" ]; then found=removed; fi
+rm -rf -- "./$name.purging" && rm -f ".lfgpods/$name" || exit 70
+echo "$found"
+"""
+
+_EXISTS = '[ -d "$1/$2" ] && [ ! -L "$1/$2" ] && echo yes || echo no'
+
+# $1 volume root, $2 "measured" to measure each folder too, which reads all of it.
+_SURVEY = r"""
+cd -P "$1" 2>/dev/null || { [ ! -e "$1" ] && exit 0; exit 70; }
+for folder in proj-* conv-*; do
+  if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
+  size=- changed=- filled=- owner=
+  if [ "$2" = measured ]; then
+    size=$(du -skx "./$folder" | cut -f 1)
+    changed=$(find "./$folder" -xdev -exec stat -c %Y {} + | sort -n | tail -n 1)
+    filled=no
+    [ ! "$(find "./$folder" ! -path "./$folder" -prune -print | head -n 1)" ] || filled=yes
+  fi
+  [ ! -f ".lfgpods/${folder%.purging}" ] || IFS= read -r owner <".lfgpods/${folder%.purging}"
+  printf '%s\t%s\t%s\t%s\t%s\n' "$folder" "$size" "$changed" "$filled" "$owner"
+done
 """
 
 _PROBLEMS = {
@@ -41,37 +106,107 @@ _PROBLEMS = {
         "Put the real folder in its place; links are never followed.",
     ),
     73: ("something is mounted inside the volume folder {root}/{name}", "Unmount it on the host, then purge again."),
+    74: (
+        "a container on the host still has the volume folder {root}/{name} mounted",
+        "Nothing of it was removed. End the container, or wait until it has ended; then purge again.",
+    ),
 }
+IN_USE = "in_use"
+_CODES = {74: IN_USE}
 
 
-def prepare(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> None:
-    """Make the folder NAME under VOLUME_ROOT, open to the pod's user whoever that is; keep what is in it.
+class Preparation:
+    """The step that makes the folder NAME under VOLUME_ROOT, open to the pod's user whoever that is.
+
+    What is in it is kept, and OWNER (one line) is written down as whose it is. Goes ahead of a kubectl command.
+    """
+
+    def __init__(self, volume_root: str, name: str, owner: str, *, sudo: bool = False) -> None:
+        self.argv = _argv(_PREPARE, (volume_root, name, owner), sudo)
+        self.kept = False
+        """Whether the folder was there before, with files in it."""
+        self._root = volume_root
+        self._name = name
+
+    def take(self, completed: Completed) -> Completed:
+        """COMPLETED without this step's part. Raises VolumeError or KubernetesError if the step failed."""
+        line, _, rest = completed.stdout.partition(b"\n")
+        marker, _, state = line.partition(b" ")
+        if marker != b"lfgpods-volume":
+            raise _failure(completed, self._root, self._name, "made")
+        self.kept = self.kept or state == b"kept"
+        return Completed(completed.exit_code, rest, completed.stderr)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder in the volume root; what was not measured is None. SIZE in KiB, CHANGED in seconds of the epoch."""
+
+    name: str
+    owner: str
+    """Its record, empty where there is none."""
+    size: int | None = None
+    changed: int | None = None
+    filled: bool | None = None
+
+    @property
+    def purging(self) -> bool:
+        """Whether a purge has set it aside."""
+        return self.name.endswith(PURGING_SUFFIX)
+
+
+def exists(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
+    """Whether the folder NAME is there. One remote command."""
+    return _script(host, _EXISTS, volume_root, name, sudo, "looked at", 60.0).strip() == b"yes"
+
+
+def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
+    """Remove the folder NAME under VOLUME_ROOT and all that is in it; whether there was anything to remove.
+
+    One remote command. Raises VolumeError; with code `in_use` nothing was removed, as a container still has it.
+    """
+    return _script(host, _PURGE, volume_root, name, sudo, "removed", 600.0).strip() == b"removed"
+
+
+def survey(host: Host, volume_root: str, *, measured: bool = False, sudo: bool = False) -> list[Folder]:
+    """The folders in VOLUME_ROOT by name; with MEASURED their sizes and last changes, which reads all of them.
 
     One remote command. Raises VolumeError.
     """
-    _script(host, _PREPARE, volume_root, name, sudo, "made", 60.0)
+    word = "measured" if measured else ""
+    answer = _script(host, _SURVEY, volume_root, word, sudo, "surveyed", 900.0 if measured else 60.0)
+    found = []
+    for line in answer.decode(errors="replace").splitlines():
+        name, size, changed, filled, owner = [*line.split("\t", 4), "", "", "", ""][:5]
+        found.append(
+            Folder(
+                name, owner, _number(size), _number(changed), None if filled not in ("yes", "no") else filled == "yes"
+            )
+        )
+    return sorted(found, key=lambda folder: folder.name)
 
 
-def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> None:
-    """Remove the folder NAME under VOLUME_ROOT and all that is in it; gone already is as good.
-
-    One remote command. Raises VolumeError.
-    """
-    _script(host, _PURGE, volume_root, name, sudo, "removed", 600.0)
+def _number(text: str) -> int | None:
+    with contextlib.suppress(ValueError):
+        return int(text)
+    return None
 
 
-def _script(host: Host, script: str, root: str, name: str, sudo: bool, verb: str, timeout: float) -> None:
-    argv = (*(("sudo", "-n") if sudo else ()), "sh", "-c", script, "sh", root, name)
-    completed = run(host, argv, timeout=timeout)
-    if completed.exit_code == 0:
-        return
+def _argv(script: str, words: Sequence[str], sudo: bool) -> tuple[str, ...]:
+    return (*(("sudo", "-n") if sudo else ()), "sh", "-c", script, "sh", *words)
+
+
+def _script(host: Host, script: str, root: str, word: str, sudo: bool, verb: str, timeout: float) -> bytes:
+    completed = run(host, _argv(script, (root, word), sudo), timeout=timeout)
+    if completed.exit_code != 0:
+        raise _failure(completed, root, word, verb)
+    return completed.stdout
+
+
+def _failure(completed: Completed, root: str, name: str, verb: str) -> LfgpodsError:
     if completed.exit_code in _PROBLEMS:
         message, hint = (text.format(root=root, name=name) for text in _PROBLEMS[completed.exit_code])
-        raise VolumeError(message, hint)
-    raise _failure(completed, f"{root}/{name}", verb)
-
-
-def _failure(completed: Completed, folder: str, verb: str) -> VolumeError | KubernetesError:
+        return VolumeError(message, hint, code=_CODES.get(completed.exit_code))
     text = " ".join(completed.stderr.decode(errors="replace").split())[-300:]
     if text.startswith("sudo:"):
         return KubernetesError(
@@ -88,4 +223,5 @@ def _failure(completed: Completed, folder: str, verb: str) -> VolumeError | Kube
     elif "Permission denied" in text or "not permitted" in text:
         hint = "Log in as root, or set LFGPODS_SUDO=1 if the account may use sudo without a password."
     reason = text or f"exit code {completed.exit_code}"
+    folder = f"{root}/{name}" if name else root
     return VolumeError(f"the volume folder {folder} cannot be {verb}: {reason}", hint, code=code)
