@@ -30,10 +30,11 @@ if TYPE_CHECKING:
         UsageError,
         VolumeError,
     )
-    from lfgpods.manager import Deletion, ExecResult, PodManager
+    from lfgpods.manager import PodManager
     from lfgpods.naming import Owner
     from lfgpods.pod import Pod
-    from lfgpods.podexec import Command
+    from lfgpods.podexec import Command, ExecResult
+    from lfgpods.removal import Deletion
     from lfgpods.settings import Settings, load_settings
     from lfgpods.spec import Request
     from lfgpods.state import State
@@ -47,10 +48,11 @@ _HOMES = {
         "PodNotRunningError", "SettingsError", "StoreError", "TemplateError", "TimeLimitError",
         "UsageError", "VolumeError",
     ),
-    "manager": ("Deletion", "ExecResult", "PodManager"),
+    "manager": ("PodManager",),
     "naming": ("Owner",),
     "pod": ("Pod",),
-    "podexec": ("Command",),
+    "podexec": ("Command", "ExecResult"),
+    "removal": ("Deletion",),
     "settings": ("Settings", "load_settings"),
     "spec": ("Request",),
     "state": ("State",),

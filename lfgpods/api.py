@@ -36,6 +36,8 @@ def manage_kubernetes_pod(
     except LfgpodsError as error:
         _log("the pod cannot be made", error)
         return False, None
+    for notice in pod.notices:
+        log.warning("the pod of %s: %s", owner, notice)
     for difference in pod.differences:
         log.warning("the pod of %s was left as it is: %s", owner, difference)
     return True, pod

@@ -1,30 +1,43 @@
 """An owner's objects in the cluster and on the host: read together, applied, labelled, taken away.
 
-Brings manifests, kubectl and volume folders together, and knows nothing of the store.
+Brings manifests, kubectl and volume folders together, and knows nothing of the store. Whatever changes an owner's
+objects is called under its lock.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import posixpath
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from lfgpods import manifests, volumes
 from lfgpods.errors import KubernetesError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import LABEL_FIELD_MANAGER, Kubectl
-from lfgpods.labels import PURGING, SELECTOR, Object, is_managed, metadata, read_owner
+from lfgpods.labels import (
+    REVISION,
+    SELECTOR,
+    Object,
+    is_managed,
+    metadata,
+    owner_record,
+    read_owner,
+)
+from lfgpods.lock import OwnerLock
 from lfgpods.manifests import Manifests
-from lfgpods.naming import Owner, names_of
+from lfgpods.naming import Names, Owner, names_of
 from lfgpods.observe import group_by_namespace, pod_of, snapshot_of, volume_folder
 from lfgpods.pod import Pod
+from lfgpods.removal import TIMEOUT, Removal, not_the_owner
 from lfgpods.rollout import OnStep, still_running, wait_ended
 from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
-from lfgpods.state import Snapshot, has_ended, is_going, is_ours, ready_pod
+from lfgpods.state import Snapshot, diagnose, has_ended, is_going, is_ours, newest_pod, ready_pod
 
-DELETE_TIMEOUT = 120.0
 _KINDS = ("namespaces", "persistentvolumes", "deployments", "services", "pods")
 
 
@@ -33,8 +46,11 @@ class Cluster:
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self.kubectl = Kubectl(host, settings.kubectl)
+        self.removal = Removal(self.kubectl, host, settings)
         self._host = host
         self._settings = settings
+        hardening = settings.hardening
+        self._networks = hardening.pod_cidrs or (None if hardening.network_policy else ())
 
     def snapshot(self, owner: Owner, pod_name: str | None = None) -> Snapshot:
         """The owner's objects: one remote command, or two where the running pod is not the one called POD_NAME.
@@ -42,22 +58,53 @@ class Cluster:
         Raises KubernetesError if the namespace says that it belongs to somebody else.
         """
         names = names_of(owner)
-        references = [
-            f"namespace/{names.namespace}",
-            f"persistentvolume/{names.volume}",
-            f"persistentvolumeclaim/{names.claim}",
-            f"deployment/{names.deployment}",
-            f"service/{names.service}",
-        ]
-        guess = [f"pod/{pod_name}"] if pod_name else []
-        snapshot = snapshot_of(self.kubectl.get(references + guess, names.namespace))
+        return self._snapshot(owner, self.kubectl.get(_references(names, pod_name), names.namespace))
+
+    @contextmanager
+    def locked(
+        self, owner: Owner, timeout: float, on_step: OnStep, *, pod_name: str | None = None, to_render: bool = False
+    ) -> Iterator[tuple[OwnerLock, Snapshot]]:
+        """The lock of OWNER, and its objects as they are once it is held; both in one remote command.
+
+        With TO_RENDER that command also finds out what `render` has to know of the cluster.
+        Raises TimeLimitError where somebody else holds the lock for longer than TIMEOUT seconds.
+        """
+        names = names_of(owner)
+        ask = to_render and self._networks is None
+        lock = OwnerLock(
+            self.kubectl,
+            names,
+            _references(names, pod_name),
+            namespace=self._settings.lock_namespace,
+            timeout=timeout,
+            on_step=on_step,
+            after=[self.kubectl.pod_networks_command()] if ask else (),
+        )
+        try:
+            lock.take()
+        except KubernetesError as error:
+            if not (ask and error.code == "forbidden" and "nodes" in error.message):
+                raise
+            self._networks = ()
+            lock.after = ()
+            lock.take()
+        try:
+            if self._networks is None and lock.said is not None:
+                self._networks = _networks(lock.said)
+            yield lock, self._snapshot(owner, lock.found)
+        finally:
+            lock.release()
+
+    def _snapshot(self, owner: Owner, found: Sequence[Object]) -> Snapshot:
+        names = names_of(owner)
+        snapshot = snapshot_of(found)
         if snapshot.namespace is None:
             return snapshot
         stated = read_owner(snapshot.namespace)
         if stated is not None and stated != owner:
-            raise _not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
+            raise not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
         if not is_managed(snapshot.namespace) and len(snapshot.objects) == 1:
-            raise _not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
+            raise not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
         if ready_pod(snapshot.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
             snapshot = replace(snapshot, pods=tuple(pods))
@@ -68,27 +115,38 @@ class Cluster:
         address = self._host.address
         return pod_of(owner, names_of(owner), snapshot, address, settings.defaults, settings.volume_root)
 
+    def what_became_of(self, owner: Owner, pod_name: str) -> str | None:
+        """In words, what happened to a pod that is not what it was; None where it still runs."""
+        pods = self.snapshot(owner).pods
+        pod = next((pod for pod in pods if pod["metadata"]["name"] == pod_name), None)
+        diagnosis = diagnose(pod) if pod is not None and not is_going(pod) else None
+        if diagnosis is not None and diagnosis.ready:
+            return None
+        if diagnosis is not None and diagnosis.error is not None:
+            return f"ended ({diagnosis.error.message})"
+        successor = newest_pod(one for one in pods if one is not pod and not is_going(one))
+        return f"replaced by {successor['metadata']['name']}" if successor else "ended"
+
     def pods(self) -> list[Pod]:
-        """Every owner's pod in the cluster, by namespace; one remote command."""
+        """Every owner's pod and kept volume in the cluster, by namespace; one remote command."""
         found = []
-        for namespace, objects in group_by_namespace(self.kubectl.get_everywhere(_KINDS, SELECTOR)).items():
+        for namespace, objects in group_by_namespace(self.everything(_KINDS)).items():
             snapshot = snapshot_of(objects)
-            owner = read_owner(snapshot.namespace) if snapshot.namespace else None
+            proof = snapshot.namespace or snapshot.volume
+            owner = read_owner(proof) if proof else None
             if owner is not None and names_of(owner).namespace == namespace:
                 found.append(self.pod(owner, snapshot))
         return sorted(found, key=lambda pod: pod.namespace)
+
+    def everything(self, kinds: Sequence[str]) -> list[Object]:
+        """All objects of KINDS in the cluster that carry lfgpods' label; one remote command."""
+        return self.kubectl.get_everywhere(kinds, SELECTOR)
 
     def settle(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> Snapshot:
         """SNAPSHOT once nothing in it is on its way out any more, so that nothing new is made into its end."""
         names = names_of(owner)
         deadline = time.monotonic() + timeout
         while True:
-            if PURGING in metadata(snapshot.volume, "annotations"):
-                raise KubernetesError(
-                    f"a purge of {owner} has begun and not ended",
-                    f"Let it end, or end it: lfgpods delete {owner.option} --purge; then create again.",
-                    code="purging",
-                )
             deletable = {
                 f"deployment/{names.deployment}": snapshot.deployment,
                 f"persistentvolumeclaim/{names.claim}": snapshot.claim,
@@ -115,17 +173,32 @@ class Cluster:
         """The owner's manifests, with the volume where SNAPSHOT has it. Raises TemplateError."""
         names = names_of(owner)
         root = posixpath.dirname(volume_folder(snapshot, names, self._settings.volume_root))
-        templates = self._settings.templates
+        if self._networks is None:
+            self._networks = _networks(self.kubectl.pod_networks())
         return manifests.render(
-            owner, names, spec, volume_root=root, conversation_id=conversation_id, templates=templates
+            owner,
+            names,
+            spec,
+            volume_root=root,
+            conversation_id=conversation_id,
+            templates=self._settings.templates,
+            hardening=self._settings.hardening,
+            pod_cidrs=self._networks,
         )
 
-    def apply(self, owner: Owner, drawn: Manifests, snapshot: Snapshot, on_step: OnStep) -> Snapshot:
-        """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew."""
+    def apply(
+        self, owner: Owner, drawn: Manifests, snapshot: Snapshot, on_step: OnStep
+    ) -> tuple[Snapshot, tuple[str, ...]]:
+        """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew.
+
+        Returns what is there then, and what was found of an earlier pod that something else took apart, in words.
+        """
         names = names_of(owner)
-        on_step("making the volume folder")
-        folder = drawn.volume["spec"]["hostPath"]["path"]
-        volumes.prepare(self._host, posixpath.dirname(folder), names.namespace, sudo=self._settings.sudo)
+        folder = volume_folder(snapshot, names, self._settings.volume_root)
+        root, name = posixpath.split(folder)
+        preparation = None
+        if name == names.namespace:  # a folder of another name is somebody's own arrangement
+            preparation = volumes.Preparation(root, name, owner_record(owner), sudo=self._settings.sudo)
         if snapshot.volume and not snapshot.claim and (snapshot.volume["spec"].get("claimRef") or {}).get("uid"):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
@@ -133,80 +206,72 @@ class Cluster:
         if snapshot.deployment and not is_ours(snapshot.deployment):
             # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
             self.kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
-            wait_ended(self.kubectl, names, snapshot.pods, DELETE_TIMEOUT, on_step)
-        on_step("applying the manifests")
+            wait_ended(self.kubectl, names, snapshot.pods, TIMEOUT, on_step)
+        if snapshot.namespace and drawn.switched_off:
+            self.kubectl.delete(drawn.switched_off, names.namespace)
+        on_step("making the volume folder and applying the manifests")
         # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
         volume = [] if snapshot.volume else [drawn.volume]
         claim = [] if snapshot.claim else [drawn.claim]
-        made = snapshot_of(self.kubectl.apply([*volume, drawn.namespace, *claim, drawn.service, drawn.deployment]))
-        return replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)
+        objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
+        made = snapshot_of(self.kubectl.apply(objects, first=preparation))
+        made = replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)
+        return made, _found_again(snapshot, folder, kept=preparation is not None and preparation.kept)
 
     def label(self, drawn: Manifests, snapshot: Snapshot) -> None:
         """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""
         there = {obj["kind"] for obj in snapshot.objects}
+        # The Deployment's labels are lfgpods' own and nothing more: the level of security that a new namespace
+        # demands is not for what already runs in this one.
+        labels = drawn.deployment["metadata"]["labels"]
         metadata_only = [
-            {key: obj[key] for key in ("apiVersion", "kind", "metadata")}
+            {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {**obj["metadata"], "labels": labels}}
             for obj in drawn.objects
             if obj["kind"] in there
         ]
         self.kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER)
 
-    def delete(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
-        """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
-        names = names_of(owner)
-        if snapshot.deployment or snapshot.service:
-            workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
-            self.kubectl.delete(workload, names.namespace)
-        if snapshot.namespace:
-            wait_ended(self.kubectl, names, snapshot.pods, timeout, on_step)
-
-    def purge(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
-        """Take all of OWNER away, the data included. Raises KubernetesError unless it is proven to be OWNER's."""
-        names = names_of(owner)
-        folder = volume_folder(snapshot, names, self._settings.volume_root)
-        _check_purge(owner, snapshot, folder)
-        deadline = time.monotonic() + timeout
-        if snapshot.volume:
-            # So that nobody brings a pod back on a folder that is about to go, also if this is cut short.
-            begun = {"metadata": {"annotations": {PURGING: "true"}}}
-            self.kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
-        if snapshot.namespace:
-            on_step("waiting for the namespace to end")
-            references = [
-                f"deployment/{names.deployment}",
-                f"service/{names.service}",
-                f"persistentvolumeclaim/{names.claim}",
-                f"namespace/{names.namespace}",
-            ]
-            self.kubectl.delete(references, names.namespace, wait=timeout)
-        if self.kubectl.get([f"namespace/{names.namespace}"], names.namespace):
-            raise KubernetesError(
-                f"the namespace {names.namespace} was made again while it was purged",
-                "The volume folder was left alone. Purge again if that is still what you want.",
-                code="conflict",
-            )
-        on_step("removing the volume folder")
-        volumes.purge(self._host, posixpath.dirname(folder), names.namespace, sudo=self._settings.sudo)
-        if snapshot.volume:
-            # Last, because it is the proof of whose folder it is, should this be cut short before.
-            left = max(5.0, deadline - time.monotonic())
-            self.kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
+    def folders(self, *, measured: bool = False) -> list[volumes.Folder]:
+        """The volume folders on the host; with MEASURED their sizes and last changes too."""
+        return volumes.survey(self._host, self._settings.volume_root, measured=measured, sudo=self._settings.sudo)
 
 
-def _check_purge(owner: Owner, snapshot: Snapshot, folder: str) -> None:
-    """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's."""
-    namespace = names_of(owner).namespace
-    volume_spec: Object = (snapshot.volume or {}).get("spec") or {}
-    claimed_by = (volume_spec.get("claimRef") or {}).get("namespace")
-    volume_is_ours = posixpath.basename(folder) == namespace and claimed_by in (None, namespace)
-    namespace_is_ours = snapshot.namespace is None or is_managed(snapshot.namespace) or snapshot.volume is not None
-    if not (volume_is_ours and namespace_is_ours):
-        raise _not_the_owner(f"nothing proves that {namespace} and its volume belong to {owner}")
+def is_made(snapshot: Snapshot, drawn: Manifests) -> bool:
+    """Whether SNAPSHOT already is what DRAWN says, as another caller has just applied it."""
+    deployment = snapshot.deployment
+    if deployment is None or len(snapshot.objects) < len(drawn.objects) - len(drawn.policies):
+        return False
+    made = metadata(deployment["spec"]["template"], "annotations").get(REVISION)
+    as_asked = metadata(snapshot.namespace, "annotations").items() >= metadata(drawn.namespace, "annotations").items()
+    return made == drawn.revision and as_asked and deployment["spec"].get("replicas", 1) == 1
 
 
-def _not_the_owner(message: str) -> KubernetesError:
-    return KubernetesError(
-        message,
-        "Nothing was changed. Look at it with kubectl; what is really yours can be deleted by hand.",
-        code="not_the_owner",
-    )
+def _references(names: Names, pod_name: str | None) -> list[str]:
+    return [
+        f"namespace/{names.namespace}",
+        f"persistentvolume/{names.volume}",
+        f"persistentvolumeclaim/{names.claim}",
+        f"deployment/{names.deployment}",
+        f"service/{names.service}",
+        *([f"pod/{pod_name}"] if pod_name else []),
+    ]
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """The networks in TEXT, without what is none."""
+    found = []
+    for word in text.split():
+        with suppress(ValueError):
+            found.append(str(ipaddress.ip_network(word)))
+    return tuple(dict.fromkeys(found))
+
+
+def _found_again(before: Snapshot, folder: str, *, kept: bool) -> tuple[str, ...]:
+    """What somebody else had taken away of a volume, in words."""
+    if before.volume is None and kept:
+        return (f"the PersistentVolume was gone; the files in {folder} were found and are used again",)
+    if before.volume is not None and before.namespace is None:
+        return (f"the namespace was gone; the volume with the files in {folder} was bound again",)
+    if before.volume is not None and before.claim is None:
+        return (f"the claim was gone; the volume with the files in {folder} was bound again",)
+    return ()

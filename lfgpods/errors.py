@@ -78,6 +78,8 @@ class OutcomeUnknownError(KubernetesError):
     code = "outcome_unknown"
     stdout: bytes = b""
     stderr: bytes = b""
+    link_lost = False
+    """Whether it was the connection to the host that was lost, rather than the stream from the pod."""
 
 
 class TimeLimitError(LfgpodsError, TimeoutError):

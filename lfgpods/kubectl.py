@@ -11,17 +11,29 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.hosts import Completed, Host, Process, run
 from lfgpods.labels import Object
+from lfgpods.shapes import checked
 
 FIELD_MANAGER = "lfgpods"
 LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
 APPLY_TRIES = 5
+LONGEST_OBJECT = 16 << 20
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
+
+
+class HostStep(Protocol):
+    """A command of the host's that goes before kubectl in the same round trip."""
+
+    @property
+    def argv(self) -> Sequence[str]: ...
+
+    def take(self, completed: Completed) -> Completed:
+        """What is left of COMPLETED for kubectl's part. Raises the step's own error if it was the step that failed."""
 
 
 class Kubectl:
@@ -35,6 +47,31 @@ class Kubectl:
         """The objects named by REFERENCES ("kind/name", of the cluster or of NAMESPACE) that exist."""
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
+    def create_and_get(
+        self, obj: Object, references: Sequence[str], namespace: str, *, after: Sequence[Sequence[str]] = ()
+    ) -> tuple[str, Object, list[Object]]:
+        """Make OBJ, which must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
+
+        Returns what those wrote, the object as it was made, and what is there. Raises KubernetesError
+        `already_exists`, with nothing made, where another caller was first.
+        """
+        create = self._argv("create", "-f", "-", "-o", "json", *_API)
+        get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
+        payload = json.dumps(obj).encode()
+        answer = self._run(*get, after=[*after, create], stdin=payload, timeout=2 * REQUEST_TIMEOUT)
+        said, brace, rest = answer.partition(b"{")
+        made, *found = self._parsed(brace + rest) or [{}]
+        if made.get("kind") != obj["kind"]:
+            raise _bad_answer(self._host, answer.decode(errors="replace"))
+        return said.decode(errors="replace"), made, found
+
+    def pod_networks_command(self) -> tuple[str, ...]:
+        """The command that writes the networks which the nodes give their pods' addresses from, as CIDRs."""
+        return self._argv("get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDRs[*]}", *_API)
+
+    def pod_networks(self) -> str:
+        return self._run(*self.pod_networks_command()[len(self._command) :]).decode(errors="replace")
+
     def get_pods(self, namespace: str, selector: str) -> list[Object]:
         """The pods of NAMESPACE that SELECTOR matches."""
         return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
@@ -43,15 +80,22 @@ class Kubectl:
         """All objects of KINDS in the cluster that SELECTOR matches."""
         return self._objects("get", ",".join(kinds), "--all-namespaces", "-l", selector, "-o", "json", *_API)
 
+    def get_all(self, kind: str) -> list[Object]:
+        """All objects of a KIND of the cluster's own."""
+        return self._objects("get", kind, "-o", "json", *_API)
+
     def get_warnings(self, namespace: str) -> list[Object]:
         """The warning events of NAMESPACE, oldest first."""
         selector = "type=Warning"
         events = self._objects("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json", *_API)
         return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
 
-    def apply(self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER) -> list[Object]:
+    def apply(
+        self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, first: HostStep | None = None
+    ) -> list[Object]:
         """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
 
+        FIRST goes before it in the same round trip, and nothing is applied where it fails.
         Does it again where somebody else made or changed one of them at the same moment.
         """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
@@ -59,32 +103,56 @@ class Kubectl:
         argv = ("apply", "--server-side", "--force-conflicts", manager, "-f", "-", "-o", "json", *_API)
         for _ in range(APPLY_TRIES - 1):
             try:
-                return self._objects(*argv, stdin=payload, timeout=60.0)
+                return self._objects(*argv, stdin=payload, timeout=60.0, first=first)
             except KubernetesError as error:
                 if error.code not in ("already_exists", "conflict"):
                     raise
-        return self._objects(*argv, stdin=payload, timeout=60.0)
+        return self._objects(*argv, stdin=payload, timeout=60.0, first=first)
 
-    def patch(self, reference: str, namespace: str, patch: Object) -> None:
-        """Merge PATCH into one object, of the cluster or of NAMESPACE."""
-        self._run("patch", reference, "-n", namespace, "--type=merge", "-p", json.dumps(patch), *_API)
+    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+        """Merge PATCH into one object, of the cluster or of NAMESPACE; returns it as it is then.
 
-    def delete(self, references: Sequence[str], namespace: str, *, wait: float | None = None) -> None:
+        Raises KubernetesError `conflict` where PATCH names a resourceVersion and the object has another by now.
+        """
+        words = ("patch", reference, "-n", namespace, "--type=merge", "-p", json.dumps(patch), "-o", "json", *_API)
+        found = self._objects(*words)
+        if not found:
+            raise _bad_answer(self._host, "")
+        return found[0]
+
+    def annotation(self, reference: str, namespace: str, key: str, value: str | None) -> tuple[str, ...]:
+        """The command that sets an annotation, or takes it off, ahead of another one in the same round trip."""
+        change = f"{key}-" if value is None else f"{key}={value}"
+        return self._argv("annotate", reference, "-n", namespace, "--overwrite", change, *_API)
+
+    def delete(
+        self,
+        references: Sequence[str],
+        namespace: str,
+        *,
+        wait: float | None = None,
+        after: Sequence[Sequence[str]] = (),
+    ) -> None:
         """Delete the objects that exist; with WAIT, until they and all that they own are gone.
 
+        The commands AFTER go before it in the same round trip.
         Raises TimeLimitError after WAIT seconds; the deletion then goes on in the cluster.
         """
         argv = ("delete", *references, "-n", namespace, "--ignore-not-found")
         if wait is None:
-            self._run(*argv, "--wait=false")
+            self._run(*argv, "--wait=false", after=after)
             return
         limit = f"--timeout={max(1, int(wait))}s"
         try:
-            self._run(*argv, "--cascade=foreground", "--wait", limit, timeout=wait + 5)
+            self._run(*argv, "--cascade=foreground", "--wait", limit, timeout=wait + 5, after=after)
         except KubernetesError as error:
             if "timed out waiting" not in error.message:
                 raise
             raise _still_there(references, namespace, wait) from error
+
+    def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
+        """Delete all objects of KIND in NAMESPACE that SELECTOR matches, and do not wait for it."""
+        self._run("delete", kind, "-n", namespace, "-l", selector, "--ignore-not-found", "--wait=false", *_API)
 
     def wait_gone(self, reference: str, namespace: str, timeout: float) -> None:
         """Wait until the object that now has this name is gone. Raises TimeLimitError after TIMEOUT seconds."""
@@ -117,10 +185,15 @@ class Kubectl:
                 while text := text.lstrip():
                     try:
                         pod, end = decoder.raw_decode(text)
-                    except ValueError:
+                    except (ValueError, RecursionError) as error:
+                        if len(text) > LONGEST_OBJECT or text[0] != "{":
+                            raise _bad_answer(self._host, text) from error
                         break
                     text = text[end:]
-                    yield pod
+                    try:
+                        yield checked(pod)
+                    except (KeyError, TypeError) as error:
+                        raise _bad_answer(self._host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
                         raise _refusal(Completed(process.exit_code, b"", stderr), self._command)
@@ -138,27 +211,44 @@ class Kubectl:
     def _argv(self, *words: str) -> tuple[str, ...]:
         return (*self._command, *words)
 
-    def _run(self, *words: str, stdin: bytes = b"", timeout: float = REQUEST_TIMEOUT) -> bytes:
-        completed = run(self._host, self._argv(*words), stdin=stdin, timeout=timeout)
+    def _run(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        timeout: float = REQUEST_TIMEOUT,
+        first: HostStep | None = None,
+        after: Sequence[Sequence[str]] = (),
+    ) -> bytes:
+        before = [*([first.argv] if first else []), *after]
+        completed = run(self._host, self._argv(*words), after=before, stdin=stdin, timeout=timeout)
+        if first is not None:
+            completed = first.take(completed)
         if completed.exit_code != 0:
             raise _refusal(completed, self._command)
         return completed.stdout
 
-    def _objects(self, *words: str, stdin: bytes = b"", timeout: float = REQUEST_TIMEOUT) -> list[Object]:
-        answer = self._run(*words, stdin=stdin, timeout=timeout)
-        if not answer.strip():
-            return []
+    def _objects(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        timeout: float = REQUEST_TIMEOUT,
+        first: HostStep | None = None,
+    ) -> list[Object]:
+        return self._parsed(self._run(*words, stdin=stdin, timeout=timeout, first=first))
+
+    def _parsed(self, answer: bytes) -> list[Object]:
         try:
-            parsed: Any = json.loads(answer)
-            found = parsed["items"] if parsed["kind"] == "List" or "items" in parsed else [parsed]
-            return [_required(obj) for obj in found]
-        except (ValueError, KeyError, TypeError) as error:
-            shown = answer[:120].decode(errors="replace")
-            raise KubernetesError(
-                f"kubectl on {self._host.name} gave an answer that is not the JSON of objects: {shown!r}",
-                "Check LFGPODS_KUBECTL; it has to be kubectl 1.20 or newer.",
-                code="bad_answer",
-            ) from error
+            return [checked(obj) for document in _documents(answer.decode()) for obj in _items(document)]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _bad_answer(self._host, answer.decode(errors="replace")) from error
+
+
+def _bad_answer(host: Host, text: str) -> KubernetesError:
+    return KubernetesError(
+        f"kubectl on {host.name} gave an answer that is not the JSON of objects: {text[:120]!r}",
+        "Check LFGPODS_KUBECTL; it has to be kubectl 1.20 or newer.",
+        code="bad_answer",
+    )
 
 
 def _still_there(references: Sequence[str], namespace: str, timeout: float) -> TimeLimitError:
@@ -168,11 +258,17 @@ def _still_there(references: Sequence[str], namespace: str, timeout: float) -> T
     )
 
 
-def _required(obj: Any) -> Object:
-    """OBJ, if it has what every object has."""
-    if not (isinstance(obj, dict) and isinstance(obj["kind"], str) and isinstance(obj["metadata"]["name"], str)):
-        raise TypeError("not an object")
-    return obj
+def _documents(text: str) -> Iterator[Any]:
+    """The JSON documents that follow one another in TEXT."""
+    decoder, text = json.JSONDecoder(), text.strip()
+    while text:
+        document, end = decoder.raw_decode(text)
+        yield document
+        text = text[end:].lstrip()
+
+
+def _items(document: Any) -> list[Any]:
+    return list(document["items"]) if document["kind"] == "List" or "items" in document else [document]
 
 
 _CLUSTER_SILENT = re.compile(

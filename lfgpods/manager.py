@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lfgpods import manifests, podexec
-from lfgpods.cluster import DELETE_TIMEOUT, Cluster
+from lfgpods import manifests, podexec, upkeep
+from lfgpods.cluster import Cluster, is_made
 from lfgpods.errors import (
     KubernetesError,
     LfgpodsError,
@@ -23,15 +23,20 @@ from lfgpods.errors import (
     StoreError,
     TimeLimitError,
 )
+from lfgpods.events import Action, Event
+from lfgpods.garbage import Orphan
 from lfgpods.hosts import connect
 from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import Pod
-from lfgpods.podexec import Command, Sink, Source
+from lfgpods.podexec import Command, ExecResult, Sink, Source
+from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
 from lfgpods.spec import PodSpec, Request, same_quantity
 from lfgpods.state import Snapshot, State
+from lfgpods.text import mask
+from lfgpods.upkeep import Synced
 
 if TYPE_CHECKING:
     from lfgpods.hosts import Host
@@ -39,28 +44,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("lfgpods")
-
-
-@dataclass(frozen=True)
-class ExecResult:
-    """How a command ended, with all that it wrote."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-
-    def __bool__(self) -> bool:
-        return self.exit_code == 0
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """What was taken away: the pod, and with `purged` the data in `volume` too."""
-
-    owner: Owner
-    namespace: str
-    volume: str
-    purged: bool
 
 
 def _silent(step: str) -> None:
@@ -75,7 +58,9 @@ class PodManager:
     """
 
     def __init__(self, settings: Settings | None = None, *, host: Host | None = None) -> None:
-        self._settings = settings or load_settings()
+        self._settings = settings = settings or load_settings()
+        if settings.ssh:
+            mask([settings.ssh.key_string, settings.ssh.key_passphrase])
         self._host = host or connect(self._settings)
         self._cluster = Cluster(self._host, self._settings)
         self._opened_store: Store | None = None
@@ -118,27 +103,40 @@ class PodManager:
         and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
         """
         request.over(self._settings.defaults)
-        timeout = self._settings.timeout if timeout is None else timeout
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (self._settings.timeout if timeout is None else timeout)
         remembered = self._store.find(owner)
+        pod_name = remembered.pod_name if remembered else None
         on_step("looking at what is there")
-        snapshot = self._cluster.snapshot(owner, remembered.pod_name if remembered else None)
-        snapshot = self._cluster.settle(owner, snapshot, timeout, on_step)
-        pod = self._cluster.pod(owner, snapshot)
-        conversation_id = conversation_id or pod.conversation_id
-        if pod.status is State.RUNNING:
-            differences = request.differences(pod.spec)
-            if not (differences and update):
-                if not is_managed(snapshot.namespace or {}):
-                    self._cluster.label(self._cluster.render(owner, pod.spec, conversation_id, snapshot), snapshot)
-                return replace(self._remembered(pod), differences=differences)
-        differences = ()
-        spec = request.over(pod.spec)
-        if snapshot.volume and not same_quantity(spec.storage_size, pod.spec.storage_size):
-            differences = (f"storage size is {pod.spec.storage_size} and cannot be changed to {spec.storage_size}",)
-            spec = replace(spec, storage_size=pod.spec.storage_size)
-        made = self._bring_up(pod, spec, conversation_id, snapshot, deadline if wait else None, on_step)
-        return replace(self._remembered(made), differences=differences)
+        if pod_name is not None:
+            snapshot = self._cluster.snapshot(owner, pod_name)
+            if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
+                return running
+        left = max(1.0, deadline - time.monotonic())
+        with self._cluster.locked(owner, left, on_step, pod_name=pod_name, to_render=True) as (lock, snapshot):
+            notices: tuple[str, ...] = ()
+            if found := self._cluster.removal.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
+                notices, snapshot = (found,), self._cluster.snapshot(owner)
+            snapshot = self._cluster.settle(owner, snapshot, left, on_step)
+            if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
+                return running
+            pod = self._cluster.pod(owner, snapshot)
+            spec, differences = _wanted(request, pod.spec, snapshot)
+            drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
+            action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
+            intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
+            with self._recorded(action, owner, spec.image), self._failures_remembered(intent):
+                self._store.remember(intent)
+                made = snapshot
+                if not is_made(snapshot, drawn):
+                    made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step)
+                    notices += found_again
+                lock.release_soon()
+                if wait:
+                    left = max(1.0, deadline - time.monotonic())
+                    ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
+                    made = replace(made, pods=(ready,))
+                pod = self._remembered(self._cluster.pod(owner, made))
+        return replace(pod, differences=differences, notices=notices)
 
     def exec(
         self,
@@ -171,22 +169,26 @@ class PodManager:
                 on_stderr=on_stderr or stderr.extend,
             )
 
+        pod_name = known or self._running_pod(owner)
         try:
             try:
-                code = run_in(known or self._running_pod(owner))
+                code = run_in(pod_name)
             except PodNotRunningError:
                 if known is None:
                     raise
-                code = run_in(self._running_pod(owner))  # the pod was replaced; nothing has run yet
+                pod_name = self._running_pod(owner)  # the pod was replaced; nothing has run yet
+                code = run_in(pod_name)
         except (TimeLimitError, OutcomeUnknownError) as error:
             error.stdout, error.stderr = bytes(stdout), bytes(stderr)
+            if isinstance(error, OutcomeUnknownError) and not error.link_lost:
+                self._tell_of_replacement(owner, pod_name, error)
             raise
         with _only_logged():
             self._store.touch(owner)
         return ExecResult(code, bytes(stdout), bytes(stderr))
 
     def delete(
-        self, owner: Owner, *, purge: bool = False, timeout: float = DELETE_TIMEOUT, on_step: OnStep = _silent
+        self, owner: Owner, *, purge: bool = False, timeout: float = TIMEOUT, on_step: OnStep = _silent
     ) -> Deletion:
         """Take OWNER's pod away and keep the data; with PURGE the data and every trace of it too.
 
@@ -195,19 +197,20 @@ class PodManager:
         """
         remembered = self._store.find(owner)
         on_step("looking at what is there")
-        snapshot = self._cluster.snapshot(owner)
-        if not snapshot.exists and remembered is None:
-            raise _no_such_pod(owner)
-        pod = self._cluster.pod(owner, snapshot)
-        if purge:
-            self._cluster.purge(owner, snapshot, timeout, on_step)
-        else:
-            self._cluster.delete(owner, snapshot, timeout, on_step)
-        with _only_logged():
-            if purge or not (snapshot.volume or snapshot.claim):
-                self._store.forget([owner])
-            else:
-                self._store.remember(pod.without_workload())
+        with self._cluster.locked(owner, timeout, on_step) as (lock, snapshot):
+            pod = self._cluster.pod(owner, snapshot)
+            if not (snapshot.exists or remembered or (purge and self._cluster.removal.has_folder(owner))):
+                raise _no_such_pod(owner)
+            with self._recorded(Action.PURGE if purge else Action.DELETE, owner):
+                if purge:
+                    self._cluster.removal.purge(owner, snapshot, lock, timeout, on_step)
+                else:
+                    self._cluster.removal.delete(owner, snapshot, timeout, on_step)
+            with _only_logged():
+                if purge or not (snapshot.volume or snapshot.claim):
+                    self._store.forget([owner])
+                else:
+                    self._store.remember(pod.without_workload())
         return Deletion(owner, pod.namespace, pod.volume, purged=purge)
 
     def status(self, owner: Owner) -> Pod:
@@ -227,54 +230,112 @@ class PodManager:
             raise _no_such_pod(owner)
         return self._remembered(self._cluster.pod(owner, snapshot))
 
+    def history(self, owner: Owner | None = None, limit: int = 50) -> Sequence[Event]:
+        """What was changed, by whom and how it ended, newest first; of OWNER or of all. Asks nobody but the store."""
+        return self._store.events(owner, limit)
+
     def list(self) -> list[Pod]:
         """Every pod and kept volume of this host, by namespace; the store is put right by what is found.
 
         When nobody answers: what is remembered, all of it `unknown`.
         """
-        remembered = {pod.owner: pod for pod in self._store.all()}
         try:
             found = self._cluster.pods()
         except LfgpodsError as error:
+            remembered = self._store.all()
             if remembered and _is_silence(error):
-                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered.values()]
+                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
             raise
-        gone = set(remembered) - {pod.owner for pod in found}
+        used: dict[Owner, str | None] = {}
         with _only_logged():
-            self._store.remember(*found)
-            self._store.forget(owner for owner in gone if remembered[owner].status is not State.CREATING)
-        used = {owner: pod.last_used_at for owner, pod in remembered.items()}
+            upkeep.put_right(self._store, found)
+            used = {pod.owner: pod.last_used_at for pod in self._store.all()}
         return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
+
+    def sync(self) -> Synced:
+        """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
+        with self._recorded(Action.SYNC, None):
+            return upkeep.sync(self._cluster, self._store, self._settings.volume_root)
+
+    def gc(
+        self, *, apply: bool = False, purge_older_than: float | None = None, on_step: OnStep = _silent
+    ) -> Sequence[Orphan]:
+        """What belongs to nobody; with APPLY what of it is proven to be lfgpods' own is removed.
+
+        Kept volumes of deleted pods are among it only where nothing has used them for PURGE_OLDER_THAN seconds.
+        """
+        on_step("looking at what is there")
+        found = upkeep.find_orphans(self._cluster, self._store, self._settings.volume_root, purge_older_than)
+        if not apply or not any(orphan.removable for orphan in found):
+            return found
+        with self._recorded(Action.GC, None, f"{sum(orphan.removable for orphan in found)} to remove"):
+            return [
+                upkeep.remove(self._cluster, self._store, orphan, on_step) if orphan.removable else orphan
+                for orphan in found
+            ]
 
     # What the use cases are made of.
 
-    def _bring_up(
-        self,
-        pod: Pod,
-        spec: PodSpec,
-        conversation_id: str | None,
-        snapshot: Snapshot,
-        deadline: float | None,
-        on_step: OnStep,
-    ) -> Pod:
-        """Make the pod that SPEC describes and wait until DEADLINE for it, or not at all where that is None."""
-        owner = pod.owner
-        drawn = self._cluster.render(owner, spec, conversation_id, snapshot)
-        intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
-        self._store.remember(intent)
+    def _left_as_it_is(
+        self, owner: Owner, snapshot: Snapshot, request: Request, update: bool, conversation_id: str | None
+    ) -> Pod | None:
+        """The pod, if it runs and nothing is to be changed; with what is otherwise than asked for."""
+        pod = self._cluster.pod(owner, snapshot)
+        if pod.status is not State.RUNNING:
+            return None
+        differences = request.differences(pod.spec)
+        if differences and update:
+            return None
+        if not is_managed(snapshot.namespace or {}):
+            drawn = self._cluster.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
+            self._cluster.label(drawn, snapshot)
+        return replace(self._remembered(pod), differences=differences)
+
+    @contextmanager
+    def _recorded(self, action: Action, owner: Owner | None, detail: str = "") -> Iterator[None]:
+        """Write down the intent before, and the outcome after."""
+        event = self._store.begin(action, owner, detail)
+        log.info("%s of %s begins %s", action, owner or "everything", detail)
+        error, interrupted = "", True
         try:
-            made = self._cluster.apply(owner, drawn, snapshot, on_step)
-            if deadline is not None:
-                left = max(1.0, deadline - time.monotonic())
-                ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
-                made = replace(made, pods=(ready,))
+            yield
+            interrupted = False
+        except LfgpodsError as failure:
+            error, interrupted = failure.message, False
+            raise
+        finally:
+            log.info("%s of %s: %s", action, owner or "everything", error or ("interrupted" if interrupted else "done"))
+            with _only_logged():
+                self._store.finish(event, error, interrupted=interrupted)
+
+    @contextmanager
+    def _failures_remembered(self, intent: Pod) -> Iterator[None]:
+        try:
+            yield
         except TimeLimitError as error:
-            self._store.remember(replace(intent, reason=error.message))
+            with _only_logged():
+                self._store.remember(replace(intent, reason=error.message))
             raise
         except KubernetesError as error:
-            self._store.remember(replace(intent, status=State.FAILED, reason=error.message))
+            with _only_logged():
+                self._store.remember(replace(intent, status=State.FAILED, reason=error.message))
             raise
-        return self._cluster.pod(owner, made)
+
+    def _tell_of_replacement(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
+        """Raise an error of its own if the pod in which the command ran is not there any more."""
+        try:
+            became = self._cluster.what_became_of(owner, pod_name)
+        except LfgpodsError:
+            return
+        if became is None:
+            return
+        gone = OutcomeUnknownError(
+            f"outcome unknown: the pod {pod_name} was {became} during the command",
+            "It may have run in part; check what it did before you run it again. The files are kept.",
+            code="pod_replaced",
+        )
+        gone.stdout, gone.stderr = error.stdout, error.stderr
+        raise gone from error
 
     def _remembered(self, pod: Pod) -> Pod:
         """POD, written to the store, with the time of its last use from there."""
@@ -310,7 +371,17 @@ def render(
         volume_root=settings.volume_root,
         conversation_id=conversation_id,
         templates=settings.templates,
+        hardening=settings.hardening,
     ).objects
+
+
+def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodSpec, tuple[str, ...]]:
+    """What the pod is to be, and what of the request cannot be had."""
+    spec = request.over(actual)
+    if snapshot.volume is None or same_quantity(spec.storage_size, actual.storage_size):
+        return spec, ()
+    refused = f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}"
+    return replace(spec, storage_size=actual.storage_size), (refused,)
 
 
 @contextmanager

@@ -10,9 +10,14 @@ from enum import StrEnum
 from typing import Any
 
 from lfgpods.errors import LfgpodsError
+from lfgpods.events import Event
+from lfgpods.garbage import Orphan
 from lfgpods.labels import Object
-from lfgpods.manager import Deletion
+from lfgpods.naming import names_of
 from lfgpods.pod import Pod
+from lfgpods.removal import Deletion
+from lfgpods.text import printable as printable
+from lfgpods.upkeep import Synced
 
 
 class Format(StrEnum):
@@ -20,11 +25,6 @@ class Format(StrEnum):
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
-
-
-def printable(text: str) -> str:
-    """TEXT with everything that could steer a terminal written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def show_pod(pod: Pod, format: Format) -> str:
@@ -42,6 +42,8 @@ def show_pod(pod: Pod, format: Format) -> str:
         "Image": pod.image,
         "CPU": f"{resources.cpu} (at least {resources.cpu_requests})",
         "Memory": f"{resources.memory} (at least {resources.memory_requests})",
+        "Restricted": "yes, without root and privileges" if pod.spec.restricted else None,
+        "Runtime class": pod.spec.runtime_class,
         "Volume": f"{pod.volume} ({pod.spec.storage_size}) at /workspace",
         "Started": _ago(pod.started_at),
         "Last used": _ago(pod.last_used_at),
@@ -103,6 +105,67 @@ def show_deletion(deletion: Deletion, format: Format) -> str:
     return printable(f"Deleted the pod of {deletion.owner}. {kept}")
 
 
+def show_events(events: Sequence[Event], format: Format, *, width: int | None = None) -> str:
+    """What was changed, in the order given; as a table in WIDTH columns, or as wide as it needs to be."""
+    if format is Format.NAME:
+        return "\n".join(str(event.id) for event in events)
+    if format is not Format.TABLE:
+        return _data([event.as_dict() for event in events], format)
+    if not events:
+        return "Nothing was changed yet."
+    header = ("WHEN", "OWNER", "ACTION", "OUTCOME", "TOOK", "WHO", "FROM", "DETAIL")
+    rows = [
+        (
+            _age(event.started_at),
+            f"{event.owner.kind}/{event.owner.id}" if event.owner else "-",
+            event.action,
+            event.outcome,
+            "-" if event.duration is None else _took(event.duration),
+            event.who,
+            event.origin,
+            ": ".join(filter(None, (event.detail, event.error))) or "-",
+        )
+        for event in events
+    ]
+    return _table(rows, header, width)
+
+
+def show_synced(synced: Synced, format: Format) -> str:
+    changes = (("added", synced.added), ("changed", synced.changed), ("removed", synced.removed))
+    if format is Format.NAME:
+        return "\n".join(names_of(owner).namespace for _, owners in changes for owner in owners)
+    if format is not Format.TABLE:
+        named = {word: [f"{owner.kind}/{owner.id}" for owner in owners] for word, owners in changes}
+        return _data({"pods": synced.pods, **named, "problems": list(synced.problems)}, format)
+    told = [f"{len(owners)} {word}" for word, owners in changes if owners]
+    return f"{synced.pods} pods and kept volumes in the cluster; the record was right" + (
+        f" but for {', '.join(told)}." if told else "."
+    )
+
+
+def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None = None) -> str:
+    if format is Format.NAME:
+        return "\n".join(f"{orphan.kind}/{orphan.name}" for orphan in orphans)
+    if format is not Format.TABLE:
+        return _data([orphan.as_dict() for orphan in orphans], format)
+    if not orphans:
+        return "Everything belongs to somebody."
+    header = ("KIND", "NAME", "OWNER", "AGE", "SIZE", "REMOVABLE", "WHY")
+    rows = [
+        (
+            orphan.kind.value,
+            orphan.name,
+            f"{orphan.owner.kind}/{orphan.owner.id}" if orphan.owner else "-",
+            "-" if orphan.age is None else _span(int(orphan.age)),
+            "-" if orphan.size is None else _size(orphan.size),
+            "removed" if orphan.removed else "yes" if orphan.removable else "no",
+            orphan.error or orphan.why,
+        )
+        for orphan in orphans
+    ]
+    return _table(rows, header, width)
+
+
 def show_error(error: LfgpodsError, format: Format) -> str:
     """One line of cause and one of remedy, or one JSON object."""
     if format is Format.JSON:
@@ -147,12 +210,28 @@ def _seconds_since(moment: str | None) -> int | None:
 def _age(moment: str | None) -> str:
     """How long ago, in the one unit that tells most, as kubectl writes it."""
     seconds = _seconds_since(moment)
-    if seconds is None:
-        return "-"
+    return "-" if seconds is None else _span(seconds)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f}s" if seconds < 60 else _span(int(seconds))
+
+
+def _span(seconds: int) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def _size(kib: int) -> str:
+    """A size as du -h writes it."""
+    size = float(kib)
+    for unit in ("K", "M", "G"):
+        if size < 1000:
+            return f"{size:.0f}{unit}" if size >= 10 or unit == "K" else f"{size:.1f}{unit}"
+        size /= 1024
+    return f"{size:.1f}T"
 
 
 def _ago(moment: str | None) -> str | None:

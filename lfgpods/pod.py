@@ -40,6 +40,8 @@ class Pod:
     last_used_at: str | None = None
     differences: tuple[str, ...] = field(default=(), compare=False)
     """What was asked for and is otherwise, in words; only `ensure` fills it."""
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What was found on the way and mended, in words; only `ensure` fills it."""
 
     @property
     def project_id(self) -> str | None:
@@ -101,10 +103,13 @@ class Pod:
             "image": self.image,
             "resource_limits": self.resource_limits,
             "storage_size": self.spec.storage_size,
+            "restricted": self.spec.restricted,
+            "runtime_class": self.spec.runtime_class,
             "volume": self.volume,
             "service_details": self.service_details,
             "created_at": self.created_at,
             "started_at": self.started_at,
             "last_used_at": self.last_used_at,
             "differences": list(self.differences),
+            "notices": list(self.notices),
         }

@@ -38,6 +38,18 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
+class ExecResult:
+    """How a command ended, with all that it wrote."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+
+@dataclass(frozen=True)
 class Command:
     """A line for the pod's shell, or a program with its arguments; either, not both."""
 
@@ -178,10 +190,12 @@ def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod:
         return refusal
     lost = exit_code is None
     what = "the connection to the host was lost" if lost else f"the stream from pod {pod} ended early"
-    return OutcomeUnknownError(
+    unknown = OutcomeUnknownError(
         f"outcome unknown: {what} before the command's end was confirmed",
         "It may have run wholly or in part; check what it did before you run it again.",
     )
+    unknown.link_lost = lost
+    return unknown
 
 
 _CREATE_HINT = "Bring it back with lfgpods create."

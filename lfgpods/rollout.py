@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.kubectl import Kubectl
@@ -14,6 +15,8 @@ from lfgpods.state import UNBOUND_CLAIM, diagnose, has_ended, is_going, newest_p
 GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
 POD_EXPECTED_AFTER = 3.0
+PATIENCE = 1.5
+"""Seconds after which a container that does not start is looked into; most take less."""
 RELIST_AFTER = 10.0
 REPLACEMENTS = 3
 
@@ -31,6 +34,7 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     failing_since: dict[str, float] = {}
     looked = start
     replaced: set[str] = set()
+    starting = _Starting()
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
@@ -42,7 +46,10 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
                 on_step(step)
                 if now - looked > POD_EXPECTED_AFTER:
                     looked = now
-                    revision = _expected_revision(kubectl, names) or revision
+                    expected, refused = _expected_revision(kubectl, names)
+                    revision = expected or revision
+                    if refused and now - failing_since.setdefault(refused.code, now) >= GRACE:
+                        raise refused
                 continue
             diagnosis = diagnose(pod)
             step = diagnosis.step
@@ -51,6 +58,8 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
                 return pod
             if diagnosis.error is None:
                 failing_since.clear()
+                if starting.is_late(pod, now) and _mount_was_refused(kubectl, names):
+                    _touch(kubectl, f"pod/{pod['metadata']['name']}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
                 name = pod["metadata"]["name"]
@@ -74,9 +83,45 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bo
     claim that stays unbound was itself seen before its volume, and waits for a resync (15 s) unless it changes.
     """
     if again:
-        nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
-        kubectl.patch(f"persistentvolumeclaim/{names.claim}", names.namespace, nudge)
+        _touch(kubectl, f"persistentvolumeclaim/{names.claim}", names)
     kubectl.delete([f"pod/{pod_name}"], names.namespace)
+
+
+class _Starting:
+    """Which pod is being started since when; it is late once in every PATIENCE seconds."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._since = 0.0
+
+    def is_late(self, pod: Object, now: float) -> bool:
+        scheduled = bool((pod.get("spec") or {}).get("nodeName"))
+        if not scheduled or pod["metadata"]["name"] != self._name:
+            self._name, self._since = pod["metadata"]["name"] if scheduled else "", now
+            return False
+        if now - self._since < PATIENCE:
+            return False
+        self._since = now
+        return True
+
+
+def _mount_was_refused(kubectl: Kubectl, names: Names) -> bool:
+    """Whether the node asked for the claim before the API server knew that the pod is the node's.
+
+    kubelet then tries again after 10 to 15 s, or as soon as the pod changes.
+    """
+    with suppress(KubernetesError):
+        return any(
+            "no relationship found" in str(event.get("message")) for event in kubectl.get_warnings(names.namespace)
+        )
+    return False
+
+
+def _touch(kubectl: Kubectl, reference: str, names: Names) -> None:
+    """Change an object in nothing that matters, so that who watches it looks again."""
+    nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
+    with suppress(KubernetesError):  # gone meanwhile; the watch tells
+        kubectl.patch(reference, names.namespace, nudge)
 
 
 def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: float, on_step: OnStep) -> None:
@@ -116,15 +161,14 @@ def still_running(pod_name: str, timeout: float) -> TimeLimitError:
     )
 
 
-def _expected_revision(kubectl: Kubectl, names: Names) -> str | None:
+def _expected_revision(kubectl: Kubectl, names: Names) -> tuple[str | None, KubernetesError | None]:
     """The revision that the Deployment makes pods of now, which is another one once somebody else has changed it.
 
-    Raises KubernetesError where the Deployment says why there is no pod.
+    And why the cluster refuses to make one, if it does, which may pass: a new namespace has no service account and
+    no counted quota for a moment.
     """
     for deployment in kubectl.get([f"deployment/{names.deployment}"], names.namespace):
-        if error := refusal(deployment):
-            raise error
-        return metadata(deployment["spec"]["template"], "annotations").get(REVISION)
+        return metadata(deployment["spec"]["template"], "annotations").get(REVISION), refusal(deployment)
     raise KubernetesError(
         "the Deployment was deleted by somebody else while its pod was waited for", "Create again.", code="conflict"
     )

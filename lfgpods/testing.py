@@ -57,6 +57,7 @@ def embedded_host(environment: Mapping[str, str] | None = None) -> Iterator[Embe
         "LFGPODS_EMBEDDED_FOLDER": str(folder / "host"),
         "LFGPODS_VOLUME_ROOT": str(folder / "volumes"),
         "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
+        "LFGPODS_LOG_FILE": str(folder / "lfgpods.log"),
     }
     settings = load_settings(variables, folder / "no.env")
     host = EmbeddedHost(settings.embedded_folder, access_host=settings.access_host, kubectl=settings.kubectl)

@@ -46,6 +46,7 @@ def demo(host: Annotated[HostName, typer.Option(help="Where to run it.")] = Host
     with tempfile.TemporaryDirectory(prefix="lfgpods-demo-") as folder:
         os.environ["LFGPODS_HOST"] = host.value
         os.environ["LFGPODS_DATABASE"] = os.path.join(folder, "lfgpods.db")
+        os.environ["LFGPODS_LOG_FILE"] = os.path.join(folder, "lfgpods.log")
         os.environ["LFGPODS_EMBEDDED_FOLDER"] = os.path.join(folder, "embedded")
         if host is HostName.EMBEDDED:
             os.environ["LFGPODS_VOLUME_ROOT"] = os.path.join(folder, "volumes")

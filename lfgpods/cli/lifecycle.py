@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lfgpods.cli.options import ConversationId, Output, OutputFormat, ProjectId, above_zero, progress, warn
+from lfgpods.cli.options import ConversationId, Output, OutputFormat, ProjectId, above_zero, note, progress, warn
 
 
 def create(
@@ -26,6 +26,13 @@ def create(
     port: Annotated[
         list[int] | None,
         typer.Option(metavar="PORT", help="A port that the pod answers on; may be given again. [default: 8080]"),
+    ] = None,
+    restricted: Annotated[
+        bool | None,
+        typer.Option("--restricted/--no-restricted", help="Without root, capabilities and privilege escalation."),
+    ] = None,
+    runtime_class: Annotated[
+        str | None, typer.Option(metavar="NAME", help="RuntimeClass, such as gvisor; '' for the node's own runtime.")
     ] = None,
     timeout: Annotated[
         float | None,
@@ -58,6 +65,8 @@ def create(
         cpu_requests=cpu_request,
         storage_size=storage_size,
         ports=tuple(port) if port else None,
+        restricted=restricted,
+        runtime_class=runtime_class,
     )
     settings = load_settings()
     request.over(settings.defaults)
@@ -79,6 +88,8 @@ def create(
             timeout=timeout,
             on_step=on_step,
         )
+    for notice in pod.notices:
+        note(notice)
     for difference in pod.differences:
         warn(difference)
     if pod.differences and not update and not any("cannot be changed" in one for one in pod.differences):

@@ -6,6 +6,7 @@ by a caller. Every wait has a time limit.
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from lfgpods.errors import HostError, TimeLimitError
 
 if TYPE_CHECKING:
     from lfgpods.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LONGEST_ANSWER = 256 << 20
 """Bytes; a list of 3,000 pods is about 30 MiB."""
@@ -71,9 +74,7 @@ class Host(Protocol):
     def address(self) -> str:
         """The address at which its node ports answer."""
 
-    def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> Process:
+    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
         """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost.
 
         The commands in AFTER run first, each only if the one before it ended with 0, on the same streams; the first
@@ -104,7 +105,8 @@ def run(
 
     Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost or answers without end.
     """
-    deadline = time.monotonic() + timeout
+    start = time.monotonic()
+    deadline = start + timeout
     process = host.open(argv, after=after, ends_with_us=not stdin)
     try:
         if stdin:
@@ -124,6 +126,7 @@ def run(
                 )
             code = process.exit_code
             if output.ended and code is not None:
+                log.debug("%.3f s, exit code %d: %s", time.monotonic() - start, code, _shown(argv, after))
                 return Completed(code, bytes(stdout), bytes(stderr))
             if output.ended:
                 raise HostError(
@@ -138,6 +141,11 @@ def run(
                 )
     finally:
         process.close()
+
+
+def _shown(argv: Sequence[str], after: Sequence[Sequence[str]]) -> str:
+    """The commands as a person reads them; a script of many lines is only named."""
+    return " && ".join(" ".join("(script)" if "\n" in word else word for word in command) for command in (*after, argv))
 
 
 def connect(settings: Settings) -> Host:

@@ -27,9 +27,8 @@ class LocalHost:
         self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
     ) -> LocalProcess:
         try:
-            child = subprocess.Popen(
-                in_sequence([*after, argv]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-            )
+            pipe = subprocess.PIPE
+            child = subprocess.Popen(in_sequence([*after, argv]), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         except FileNotFoundError:
             return self.open(["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]])
         except OSError as error:

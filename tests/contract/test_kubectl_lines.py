@@ -28,6 +28,9 @@ LEFT_OUT = {
     ".ownerReferences": "there are no ReplicaSets",
     ".managedFields": "who set which field is not told",
     ".resizeStatus": "volumes are not resized",
+    ".seccomp.security.alpha.kubernetes.io/pod": "only servers before 1.25 write it",
+    ".NetworkPolicy.metadata.generation": "nothing acts on a policy",
+    ".ResourceQuota.status": "nothing is counted",
 }
 """What the stand-in leaves out of its JSON, with the reason."""
 
@@ -76,6 +79,13 @@ class Lines:
     def metadata(self) -> bytes:
         items = [{key: obj[key] for key in ("apiVersion", "kind", "metadata")} for obj in self.objects]
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}).encode()
+
+    @property
+    def lease(self) -> bytes:
+        metadata = {"name": "lease", "namespace": self.names.namespace, "labels": {"a": "b"}}
+        spec = {"holderIdentity": "me", "leaseDurationSeconds": 20, "renewTime": "2026-01-01T00:00:00.000000Z"}
+        api_version = "coordination.k8s.io/v1"
+        return json.dumps({"apiVersion": api_version, "kind": "Lease", "metadata": metadata, "spec": spec}).encode()
 
     def kubectl(self, *words: str, stdin: bytes = b"") -> Completed:
         return self.site.kubectl(*words, stdin=stdin)
@@ -194,6 +204,18 @@ LINES: dict[str, Step] = {
     ),
     "patch again": lambda s: s.kubectl(
         "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"annotations":{"a":"b"}}}', LIMIT
+    ),
+    "patch, as it is then": lambda s: s.kubectl(
+        "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"annotations":{"a":"c"}}}', "-o", "json", LIMIT
+    ),
+    "patch, out of date": lambda s: s.kubectl(
+        "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"resourceVersion":"1","annotations":{"a":"d"}}}', LIMIT
+    ),
+    "create": lambda s: s.kubectl("create", "-f", "-", "-o", "json", stdin=s.lease),
+    "create again": lambda s: s.kubectl("create", "-f", "-", "-o", "json", stdin=s.lease),
+    "delete selected": lambda s: s.kubectl("delete", "leases", *s.n, "-l", "a=b", "--ignore-not-found", "--wait=false"),
+    "delete selected, none": lambda s: s.kubectl(
+        "delete", "leases", *s.n, "-l", "a=b", "--ignore-not-found", "--wait=false"
     ),
     "patch, no JSON": lambda s: s.kubectl("patch", s.five[1], "--type=merge", "-p", "{bad"),
     "annotate": lambda s: s.kubectl("annotate", s.five[0], "lfgpods.io/x=1"),

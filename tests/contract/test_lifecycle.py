@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State, volumes
-from lfgpods.errors import KubernetesError, LfgpodsError, VolumeError
-from lfgpods.hosts import Host
+from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State
+from lfgpods.errors import KubernetesError, LfgpodsError
 from lfgpods.naming import names_of
 from tests.contract.sites import Site
 from tests.waiting import eventually
@@ -190,26 +189,3 @@ def test_a_namespace_that_somebody_else_made_is_left_alone(site: Site, owner: Ow
         assert refused.value.code == "not_the_owner"
     assert site.kubectl("get", f"namespace/{namespace}").exit_code == 0
     assert site.kubectl("delete", f"namespace/{namespace}").exit_code == 0
-
-
-def test_nobody_brings_a_pod_back_on_a_folder_that_is_being_purged(
-    site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site.pods.ensure(owner, site.request)
-
-    purge = volumes.purge
-
-    def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> None:
-        if name == names_of(owner).namespace:
-            raise VolumeError("cut short")
-        purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
-
-    with monkeypatch.context() as patched:
-        patched.setattr(volumes, "purge", cut_short)
-        with pytest.raises(VolumeError, match="cut short"):
-            site.pods.delete(owner, purge=True)
-    with pytest.raises(KubernetesError) as refused:
-        site.pods.ensure(owner, site.request)
-    assert refused.value.code == "purging"
-    site.pods.delete(owner, purge=True)
-    assert site.leftovers(owner) == []

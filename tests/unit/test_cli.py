@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import yaml
 
 import lfgpods
 from lfgpods.cli import main
+from lfgpods.errors import KubernetesError
+from lfgpods.events import Event
+from lfgpods.naming import Owner
+from tests.unit.test_output import EVENT
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -32,7 +37,12 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         (["status", "--project-id", "x"], 2, "no Kubernetes host"),
         (["list"], 2, "no Kubernetes host"),
         (["delete", "--project-id", "x", "--purge"], 2, "no Kubernetes host"),
+        (["history", "--project-id", ""], 2, "empty"),
+        (["history", "--limit", "0"], 2, "--limit"),
+        (["history"], 2, "no Kubernetes host"),
+        (["-v", "list"], 2, "no Kubernetes host"),
         (["exec", "--project-id", "x"], 125, "no command"),
+        (["-vv", "--verbose", "exec", "--project-id", "x"], 125, "no command"),
         (["exec", "--project-id", "x", "-c", "a", "--", "b"], 125, "two commands"),
         (["exec", "-c", "true"], 125, "no owner"),
         (["exec", "--project-id", "x", "--nonsense", "-c", "true"], 125, "--nonsense"),
@@ -50,7 +60,7 @@ def test_wrong_use_is_one_line_a_remedy_and_an_exit_code(
     assert said in lines[0]
 
 
-@pytest.mark.parametrize("asked", [["-o", "json"], ["--output=json"], ["--output", "json"], ["-ojson"]])
+@pytest.mark.parametrize("asked", [["-o", "json"], ["--output=json"], ["--output", "json"], ["-ojson"], ["-vojson"]])
 def test_with_json_an_error_is_one_object(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create", "--project-id", "x", "--nonsense", *asked]) == 2
     out, err = capsys.readouterr()
@@ -63,7 +73,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "create" in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"lfgpods {lfgpods.__version__}\n"
-    for command in ("create", "exec", "status", "list", "delete"):
+    for command in ("create", "exec", "status", "list", "delete", "history"):
         assert main([command, "--help"]) == 0
         assert "lfgpods" in capsys.readouterr().out
 
@@ -72,7 +82,8 @@ def test_a_dry_run_needs_no_host_and_writes_nothing(empty_folder: Path, capsys: 
     assert main(["create", "--project-id", "my-app", "--dry-run", "--image", "python:3.12", "--port", "8000"]) == 0
     objects = list(yaml.safe_load_all(capsys.readouterr().out))
     assert [obj["kind"] for obj in objects] == [
-        "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Deployment", "Service",
+        "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service", "NetworkPolicy", "LimitRange",
+        "ResourceQuota", "Deployment",
     ]  # fmt: skip
     assert main(["create", "--project-id", "my-app", "--dry-run", "-o", "name"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "namespace/proj-my-app"
@@ -85,15 +96,91 @@ def test_a_setting_that_is_wrong_is_told_by_its_name(empty_folder: Path, capsys:
     assert "K8S_SSH_PORT" in capsys.readouterr().err
 
 
-def test_an_error_of_our_own_making_is_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_error_of_our_own_making_has_its_traceback_in_the_log_file_only(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("a bug\nof ours")
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug\nof ours, password=hunter2")
 
-    monkeypatch.setattr("lfgpods.settings.load_settings", fail)
+    monkeypatch.setattr("lfgpods.manager.PodManager.__init__", fail)
     assert main(["create", "--project-id", "x"]) == 1
-    assert capsys.readouterr().err.startswith("Error: internal error: RuntimeError: a bug of ours\nHint: ")
+    log = empty_folder / "data" / "lfgpods" / "lfgpods.log"
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: internal error: RuntimeError: a bug of ours, password=***",
+        f"Hint: Please report it; the traceback is in {log}.",
+    ]
+    assert "Traceback" in log.read_text()
+    assert "hunter2" not in log.read_text()
+
+
+def test_a_failure_leaves_its_traceback_in_the_log_file_and_wrong_use_leaves_nothing(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = empty_folder / "data"
+    for argv in (["--version"], ["create", "--help"], ["nonsense"], ["list"], ["-vv", "create", "--project-id", "x"]):
+        main(argv)
+    assert not data.exists()
+
+    def fail(*_: object, **__: object) -> None:
+        raise KubernetesError("it broke", "mend it")
+
+    monkeypatch.setattr("lfgpods.manager.PodManager.__init__", fail)
+    assert main(["create", "--project-id", "x"]) == 5
+    assert "Traceback" not in capsys.readouterr().err
+    assert "KubernetesError: it broke" in (data / "lfgpods" / "lfgpods.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["history"], []),
+        (["-v", "history"], ["Info: step"]),
+        (["history", "-v"], ["Info: step"]),
+        (["--verbose", "history", "-v"], ["Debug: detail", "Info: step"]),
+        (["history", "-vv", "-o", "name"], ["Debug: detail", "Info: step"]),
+    ],
+)
+def test_more_is_told_before_and_after_the_command(
+    argv: list[str], said: list[str], manager: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 0
+    assert capsys.readouterr().err.splitlines() == said
+
+
+class Recorded:
+    """A manager that has a history, and writes down what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Owner | None, int]] = []
+
+    def __enter__(self) -> Recorded:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is open."""
+
+    def history(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
+        logging.getLogger("lfgpods").debug("detail")
+        logging.getLogger("lfgpods.manager").info("step")
+        self.asked.append((owner, limit))
+        return [EVENT]
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    recorded = Recorded()
+    monkeypatch.setattr("lfgpods.manager.PodManager", lambda: recorded)
+    return recorded
+
+
+def test_the_history_of_one_owner_or_of_all(manager: Recorded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history"]) == 0
+    assert "cli on laptop" in capsys.readouterr().out
+    assert main(["history", "--project-id", "a", "--conversation-id", "b", "--limit", "3", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["owner"] == "project/My App"
+    assert main(["history", "--conversation-id", "b", "-o", "name"]) == 0
+    assert capsys.readouterr().out == "7\n"
+    assert manager.asked == [(None, 20), (Owner.project("a"), 3), (Owner.conversation("b"), 20)]
 
 
 @pytest.mark.parametrize(("argv", "code"), [(["create", "--project-id", "x"], 130), (["exec", "-c", "x"], 130)])
@@ -119,6 +206,9 @@ def test_importing_loads_nothing_heavy() -> None:
     heavy = {"fabric", "paramiko", "invoke", "peewee", "typer", "rich", "jinja2", "yaml", "dotenv", "lfgpods.manager"}
     assert not heavy & loaded_by("import lfgpods; lfgpods.__version__; dir(lfgpods)")
     assert not heavy - {"typer", "rich"} & loaded_by("import lfgpods.cli")
+    for argv in (["--version"], ["--help"], ["create", "--help"]):
+        loaded = loaded_by(f"from lfgpods.cli import main\nmain({argv!r})")
+        assert not {"lfgpods.manager", "lfgpods.logs", "platformdirs", "logging"} & loaded
 
 
 def test_everything_that_is_offered_can_be_had() -> None:

@@ -72,7 +72,7 @@ def test_apply_is_done_again_where_somebody_else_was_first() -> None:
     taken = b'Error from server (AlreadyExists): services "s" already exists'
     host = ScriptedHost(json.dumps(OBJECT).encode())
     answers = [ScriptedProcess(1, [], taken), ScriptedProcess(1, [], taken), host.process]
-    host.open = lambda argv, *, ends_with_us=False: answers.pop(0)  # type: ignore[method-assign]
+    host.open = lambda argv, *, after=(), ends_with_us=False: answers.pop(0)  # type: ignore[method-assign]
     assert Kubectl(host).apply([OBJECT]) == [OBJECT]
     assert answers == []
 

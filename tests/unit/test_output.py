@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,15 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfgpods.errors import KubernetesError
-from lfgpods.manager import Deletion
+from lfgpods.events import Action, Event, Outcome
+from lfgpods.removal import Deletion
 from lfgpods.naming import Owner
-from lfgpods.output import Format, printable, show_deletion, show_error, show_pod, show_pods
+from lfgpods.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
 from lfgpods.state import State
 from tests.unit.test_store import POD
 
 FIELDS = {
     "project_id", "conversation_id", "namespace", "pod_name", "status", "reason", "image", "resource_limits",
-    "storage_size", "volume", "service_details", "created_at", "started_at", "last_used_at", "differences",
+    "storage_size", "restricted", "runtime_class", "volume", "service_details", "created_at", "started_at", "last_used_at", "differences",
+    "notices",
 }  # fmt: skip
 
 
@@ -80,3 +83,44 @@ def test_a_deletion_says_what_became_of_the_data(purged: bool, said: str) -> Non
     deletion = Deletion(Owner.project("a"), "proj-a", "/v", purged)
     assert show_deletion(deletion, Format.TABLE).endswith(said)
     assert json.loads(show_deletion(deletion, Format.JSON))["purged"] is purged
+
+
+EVENT = Event(
+    7, POD.owner, Action.CREATE, "ada", "cli on laptop", "busybox:1.36", "2026-01-01T00:00:00.000Z", 2.345, Outcome.FAILED, "no node"
+)  # fmt: skip
+
+
+def test_the_record_for_people() -> None:
+    running = replace(EVENT, owner=None, action=Action.GC, duration=None, outcome=Outcome.RUNNING, detail="", error="")
+    header, first, second = show_events([EVENT, running], Format.TABLE).splitlines()
+    assert header.split() == ["WHEN", "OWNER", "ACTION", "OUTCOME", "TOOK", "WHO", "FROM", "DETAIL"]
+    assert re.split(" {2,}", first)[1:] == [
+        "project/My App", "create", "failed", "2.3s", "ada", "cli on laptop", "busybox:1.36: no node",
+    ]  # fmt: skip
+    assert second.split()[1:] == ["-", "gc", "running", "-", "ada", "cli", "on", "laptop", "-"]
+    assert show_events([], Format.TABLE) == "Nothing was changed yet."
+
+
+def test_the_record_for_programs() -> None:
+    shown = {
+        "id": 7, "owner": "project/My App", "action": "create", "who": "ada", "origin": "cli on laptop",
+        "detail": "busybox:1.36", "started_at": "2026-01-01T00:00:00.000Z", "duration": 2.345, "outcome": "failed",
+        "error": "no node",
+    }  # fmt: skip
+    assert json.loads(show_events([EVENT], Format.JSON)) == [shown]
+    assert yaml.safe_load(show_events([EVENT], Format.YAML)) == [shown]
+    assert json.loads(show_events([replace(EVENT, owner=None)], Format.JSON))[0]["owner"] is None
+    assert show_events([EVENT, replace(EVENT, id=6)], Format.NAME) == "7\n6"
+
+
+@pytest.mark.parametrize("field", ["who", "origin", "detail", "error"])
+def test_nothing_in_the_record_steers_the_terminal(field: str) -> None:
+    hostile: dict[str, str] = {field: "\x1b[2J\nforged\r\u202e"}
+    table = show_events([replace(EVENT, **hostile)], Format.TABLE)  # type: ignore[arg-type]
+    assert len(table.splitlines()) == 2
+    assert all(char.isprintable() or char == "\n" for char in table)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.04, "0.0s"), (59.9, "59.9s"), (61, "61s"), (150, "2m"), (9000, "2h")])
+def test_how_long_it_took(seconds: float, said: str) -> None:
+    assert f" {said} " in show_events([replace(EVENT, duration=seconds)], Format.TABLE)

@@ -1,0 +1,225 @@
+"""One caller at a time for each owner, however many machines they are on: a Lease in the cluster is the lock.
+
+Held while an owner's objects are looked at and changed, not while a pod is waited for. The Lease of a holder that
+is gone is taken over: at once where its process is known to be dead, else when it was not renewed for its time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from lfgpods import processes
+from lfgpods.errors import KubernetesError, LfgpodsError, TimeLimitError
+from lfgpods.kubectl import Kubectl
+from lfgpods.labels import MANAGED_BY, MANAGER, Object, metadata
+from lfgpods.naming import Names
+from lfgpods.rollout import OnStep
+
+HOLDER = "lfgpods.io/holder"
+PROCESS = "lfgpods.io/process"
+LEASE_SECONDS = 20
+RENEW_EVERY = 6.0
+LAST_WORDS = 1.0
+"""Seconds that the last command of a holder that was killed is given to end on the host."""
+_POLL = (0.1, 0.2, 0.4, 0.8)
+
+log = logging.getLogger(__name__)
+
+_in_use: set[str] = set()
+"""The tokens of this process's own locks, by which a Lease that an error left behind is told from one that is held."""
+
+
+class OwnerLock:
+    """The lock of one owner's objects.
+
+    `found` holds the objects of REFERENCES as they were when the lock had been taken; the two are one round trip,
+    which the commands AFTER begin, and `said` is what those wrote; None where the lock had to be taken over.
+    """
+
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        names: Names,
+        references: Sequence[str],
+        *,
+        namespace: str,
+        timeout: float,
+        on_step: OnStep,
+        after: Sequence[Sequence[str]] = (),
+    ) -> None:
+        self.found: list[Object] = []
+        self.said: str | None = None
+        self.after = after
+        self._kubectl = kubectl
+        self._references = references
+        self._names = names
+        self._namespace = namespace
+        self._timeout = timeout
+        self._on_step = on_step
+        self._name = f"lfgpods-{names.namespace}"
+        self._token = secrets.token_hex(8)
+        self._version = ""
+        self._renewed = 0.0
+        self._released = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def take(self) -> None:
+        """Wait for the lock and take it.
+
+        Raises TimeLimitError that names the holder after the timeout, KubernetesError if the cluster refuses.
+        """
+        _in_use.add(self._token)
+        try:
+            self._held(self._take(time.monotonic() + self._timeout))
+        except BaseException:
+            _in_use.discard(self._token)
+            raise
+        self._start(self._keep)
+
+    def release(self) -> None:
+        """Give the lock back. Raises nothing: a Lease that stays expires."""
+        if not self._released.is_set():
+            self._release()
+        for thread in self._threads:
+            thread.join()
+
+    def release_soon(self) -> None:
+        """Give the lock back beside what the caller does next; `release` then only waits for that."""
+        if not self._released.is_set():
+            self._released.set()
+            self._start(self._release)
+
+    def check(self) -> None:
+        """Raise KubernetesError unless the lock is still held: to be asked before what cannot be undone."""
+        if self._released.is_set() or time.monotonic() - self._renewed > LEASE_SECONDS:
+            raise KubernetesError(
+                f"the lock of {self._names.namespace} was lost on the way",
+                "The cluster did not answer for a while. Do the same again; it goes on where this ended.",
+                code="lock_lost",
+            )
+
+    def _take(self, deadline: float) -> Object:
+        seen: tuple[str, float] | None = None
+        polls = iter(_POLL)
+        while True:
+            try:
+                self.said, lease, self.found = self._kubectl.create_and_get(
+                    self._lease(), self._references, self._names.namespace, after=self.after
+                )
+                return lease
+            except KubernetesError as error:
+                if error.code != "already_exists":
+                    raise
+            held = next(iter(self._kubectl.get([f"lease/{self._name}"], self._namespace)), None)
+            if held is None:
+                continue
+            version = held["metadata"].get("resourceVersion", "")
+            if seen is None or seen[0] != version:
+                seen = (version, time.monotonic())
+            if _is_abandoned(held, time.monotonic() - seen[1]):
+                if taken := self._take_over(held):
+                    self._released.wait(LAST_WORDS)
+                    self.found = self._kubectl.get(self._references, self._names.namespace)
+                    return taken
+                continue
+            if time.monotonic() >= deadline:
+                raise TimeLimitError(
+                    f"{_holder(held)} is changing {self._names.namespace}, and has not ended within "
+                    f"{self._timeout:g} s",
+                    "Wait for it, or end it; a lock whose holder is gone is taken over by itself.",
+                )
+            self._on_step(f"waiting for {_holder(held)}")
+            self._released.wait(next(polls, _POLL[-1]))
+
+    def _take_over(self, held: Object) -> Object | None:
+        """The abandoned Lease, now ours; None where somebody else was first."""
+        log.info("taking over the lock of %s from %s, which is gone", self._names.namespace, _holder(held))
+        wanted = self._lease()
+        wanted["metadata"]["resourceVersion"] = held["metadata"].get("resourceVersion", "")
+        try:
+            return self._kubectl.patch(f"lease/{self._name}", self._namespace, wanted)
+        except KubernetesError as error:
+            if error.code not in ("conflict", "not_found"):
+                raise
+            return None
+
+    def _held(self, lease: Object) -> None:
+        self._version = lease["metadata"].get("resourceVersion", "")
+        self._renewed = time.monotonic()
+
+    def _keep(self) -> None:
+        """Renew the Lease until it is given back; where that fails, `check` will say so."""
+        while not self._released.wait(RENEW_EVERY):
+            renewal = {"metadata": {"resourceVersion": self._version}, "spec": {"renewTime": _now()}}
+            try:
+                self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal))
+            except LfgpodsError as error:
+                log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
+                if error.code in ("conflict", "not_found"):
+                    self._renewed = float("-inf")
+                    return
+
+    def _release(self) -> None:
+        self._released.set()
+        try:
+            self._kubectl.delete_selected("leases", self._namespace, f"{HOLDER}={self._token}")
+        except LfgpodsError as error:
+            log.warning("the lock of %s was not given back, and will expire: %s", self._names.namespace, error.message)
+        finally:
+            _in_use.discard(self._token)
+
+    def _start(self, work: object) -> None:
+        thread = threading.Thread(target=work, name="lfgpods-lock", daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _lease(self) -> Object:
+        now = _now()
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": {MANAGED_BY: MANAGER, HOLDER: self._token},
+                "annotations": {PROCESS: processes.this_process()},
+            },
+            "spec": {
+                "holderIdentity": f"{processes.user()}@{platform.node()} (pid {os.getpid()})",
+                "leaseDurationSeconds": LEASE_SECONDS,
+                "acquireTime": now,
+                "renewTime": now,
+            },
+        }
+
+
+def is_orphan(lease: Object) -> bool:
+    """Whether the process that a Lease names is known to be dead, or is this one and does not hold it."""
+    process = metadata(lease, "annotations").get(PROCESS, "")
+    if process == processes.this_process():
+        return metadata(lease, "labels").get(HOLDER) not in _in_use
+    return processes.is_alive(process) is False
+
+
+def _is_abandoned(lease: Object, unchanged: float) -> bool:
+    """Whether the Lease may be taken over, given for how many seconds nobody was seen to renew it.
+
+    No clock of another machine is trusted.
+    """
+    duration = (lease.get("spec") or {}).get("leaseDurationSeconds")
+    return is_orphan(lease) or unchanged > (duration if isinstance(duration, int) else LEASE_SECONDS)
+
+
+def _holder(lease: Object) -> str:
+    return str((lease.get("spec") or {}).get("holderIdentity") or "somebody")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

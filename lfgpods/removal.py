@@ -1,0 +1,168 @@
+"""Taking away: a pod, or all of an owner, the files included. Called under the owner's lock only.
+
+A purge removes what is proven to be the owner's, and has either not touched a file or is seen through.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from lfgpods import volumes
+from lfgpods.errors import KubernetesError, VolumeError
+from lfgpods.hosts import Host
+from lfgpods.kubectl import Kubectl
+from lfgpods.labels import DELETED_AT, PURGING, Object, is_managed, metadata
+from lfgpods.lock import HOLDER, OwnerLock
+from lfgpods.naming import Owner, names_of
+from lfgpods.observe import volume_folder
+from lfgpods.rollout import OnStep, wait_ended
+from lfgpods.settings import Settings
+from lfgpods.state import Snapshot
+
+TIMEOUT = 120.0
+"""Seconds that a deletion is given, unless the caller says otherwise."""
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What was taken away: the pod, and with `purged` the data in `volume` too."""
+
+    owner: Owner
+    namespace: str
+    volume: str
+    purged: bool
+
+
+class Removal:
+    """What can be taken away through kubectl and on its host."""
+
+    def __init__(self, kubectl: Kubectl, host: Host, settings: Settings) -> None:
+        self._kubectl = kubectl
+        self._host = host
+        self._settings = settings
+
+    def delete(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+        """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
+        names = names_of(owner)
+        if snapshot.deployment or snapshot.service:
+            workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
+            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            namespace = f"namespace/{names.namespace}"
+            noted = self._kubectl.annotation(namespace, names.namespace, DELETED_AT, moment)
+            self._kubectl.delete(workload, names.namespace, after=[noted])
+        if snapshot.namespace:
+            wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
+
+    def purge(self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
+        """Take all of OWNER away, the data included; whether there was anything.
+
+        Raises KubernetesError, with nothing changed, unless all of it is proven to be OWNER's.
+        """
+        names = names_of(owner)
+        folder = volume_folder(snapshot, names, self._settings.volume_root)
+        self._check_purge(owner, snapshot, folder)
+        deadline = time.monotonic() + timeout
+        if snapshot.volume:
+            # So that everybody who comes by knows of it, should this be cut short.
+            begun = {"metadata": {"annotations": {PURGING: "true"}}}
+            self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
+        if snapshot.namespace:
+            on_step("waiting for the namespace to end")
+            references = [
+                f"deployment/{names.deployment}",
+                f"service/{names.service}",
+                f"persistentvolumeclaim/{names.claim}",
+                f"namespace/{names.namespace}",
+            ]
+            self._kubectl.delete(references, names.namespace, wait=timeout)
+        if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
+            raise KubernetesError(
+                f"the namespace {names.namespace} was made again while it was purged",
+                "The volume folder was left alone. Purge again if that is still what you want.",
+                code="conflict",
+            )
+        on_step("removing the volume folder")
+        removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
+        if snapshot.volume:
+            # Last, because it is the proof of whose folder it is, should this be cut short before.
+            left = max(5.0, deadline - time.monotonic())
+            self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
+        return removed or snapshot.exists
+
+    def has_folder(self, owner: Owner) -> bool:
+        """Whether OWNER's volume folder is there, for all that the cluster knows."""
+        name = names_of(owner).namespace
+        return volumes.exists(self._host, self._settings.volume_root, name, sudo=self._settings.sudo)
+
+    def end_interrupted_purge(
+        self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep
+    ) -> str | None:
+        """Undo a purge that was cut short before it touched a file, and see every other one through.
+
+        Returns what was found, in words, when SNAPSHOT is out of date; None where there was no such purge.
+        """
+        if PURGING not in metadata(snapshot.volume, "annotations"):
+            return None
+        names = names_of(owner)
+        folder = volume_folder(snapshot, names, self._settings.volume_root)
+        root, name = posixpath.split(folder)
+        if volumes.exists(self._host, root, name, sudo=self._settings.sudo):
+            undone: Object = {"metadata": {"annotations": {PURGING: None}}}
+            self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
+            return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
+        self.purge(owner, snapshot, lock, timeout, on_step)
+        return "a purge had been cut short; it was seen through, and the volume is new"
+
+    def remove_lock(self, token: str) -> None:
+        """Remove the Lease of the holder that had TOKEN; one that somebody else took meanwhile stays."""
+        self._kubectl.delete_selected("leases", self._settings.lock_namespace, f"{HOLDER}={token}")
+
+    def remove_set_aside(self, name: str) -> None:
+        """Remove a folder that a purge has set aside and not lived to remove. Raises VolumeError for any other."""
+        if not name.endswith(volumes.PURGING_SUFFIX):
+            raise VolumeError(f"nothing proves that {name} may be removed", "Nothing was changed.")
+        volumes.purge(self._host, self._settings.volume_root, name, sudo=self._settings.sudo)
+
+    def _remove_folder(self, root: str, name: str, lock: OwnerLock, deadline: float, on_step: OnStep) -> bool:
+        """Remove a volume folder; a container that is still ending is given the time that is left."""
+        while True:
+            lock.check()
+            try:
+                return volumes.purge(self._host, root, name, sudo=self._settings.sudo)
+            except VolumeError as error:
+                if error.code != volumes.IN_USE or time.monotonic() >= deadline:
+                    raise
+                on_step("waiting for the last container to end")
+                threading.Event().wait(0.5)
+
+    def _check_purge(self, owner: Owner, snapshot: Snapshot, folder: str) -> None:
+        """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone."""
+        names = names_of(owner)
+        root, name = posixpath.split(folder)
+        claimed_by = (((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
+        volume_is_ours = name == names.namespace and claimed_by in (None, names.namespace)
+        namespace_is_ours = snapshot.namespace is None or is_managed(snapshot.namespace) or snapshot.volume is not None
+        if not (volume_is_ours and namespace_is_ours):
+            raise not_the_owner(f"nothing proves that {names.namespace} and its volume belong to {owner}")
+        if root != self._settings.volume_root:
+            raise KubernetesError(
+                f"the volume of {owner} is in {folder}, which is outside of the volume root",
+                f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
+                code="outside_volume_root",
+            )
+        for volume in self._kubectl.get_all("persistentvolumes"):
+            path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
+            if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):
+                raise not_the_owner(f"the PersistentVolume {volume['metadata']['name']} uses the folder of {owner} too")
+
+
+def not_the_owner(message: str) -> KubernetesError:
+    return KubernetesError(
+        message,
+        "Nothing was changed. Look at it with kubectl; what is really yours can be deleted by hand.",
+        code="not_the_owner",
+    )

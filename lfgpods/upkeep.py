@@ -1,0 +1,108 @@
+"""Keeping house: the store put right by the cluster, and what belongs to nobody found and removed."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lfgpods import garbage
+from lfgpods.cluster import Cluster
+from lfgpods.errors import KubernetesError, LfgpodsError
+from lfgpods.garbage import Kind, Orphan, Surroundings
+from lfgpods.naming import Owner
+from lfgpods.pod import Pod
+from lfgpods.removal import TIMEOUT
+from lfgpods.rollout import OnStep
+from lfgpods.state import State
+
+if TYPE_CHECKING:
+    from lfgpods.store import Store
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync changed in the store, and what it saw that somebody has to look at, in words."""
+
+    pods: int
+    added: tuple[Owner, ...]
+    changed: tuple[Owner, ...]
+    removed: tuple[Owner, ...]
+    problems: tuple[str, ...]
+
+
+def put_right(store: Store, found: Sequence[Pod]) -> tuple[list[Owner], ...]:
+    """Write what was FOUND in the cluster to the store: the owners that were added, changed and removed.
+
+    A pod that is being created has a row before it has anything in the cluster, and keeps it.
+    """
+    remembered = {pod.owner: pod for pod in store.all()}
+    now = {pod.owner: pod for pod in found}
+    removed = [owner for owner, pod in remembered.items() if owner not in now and pod.status is not State.CREATING]
+    added = [owner for owner in now if owner not in remembered]
+    changed = [
+        owner
+        for owner in now.keys() & remembered.keys()
+        if replace(now[owner], last_used_at=remembered[owner].last_used_at) != remembered[owner]
+    ]
+    store.remember(*(now[owner] for owner in (*added, *changed)))
+    store.forget(removed)
+    return tuple(sorted(owners, key=lambda owner: (owner.kind, owner.id)) for owners in (added, changed, removed))
+
+
+def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
+    """Compare store, cluster and volume folders, and repair the store; two remote commands."""
+    found = cluster.pods()
+    folders = {folder.name for folder in cluster.folders()}
+    added, changed, removed = put_right(store, found)
+    problems = [
+        f"the volume folder {pod.volume} of {pod.owner} is gone"
+        for pod in found
+        if posixpath.dirname(pod.volume) == volume_root and pod.namespace not in folders
+    ]
+    unused = len(folders - {pod.namespace for pod in found})
+    if unused:
+        problems.append(f"{unused} volume folder{'s' if unused > 1 else ''} without a volume; see lfgpods gc")
+    return Synced(len(found), tuple(added), tuple(changed), tuple(removed), tuple(problems))
+
+
+def find_orphans(cluster: Cluster, store: Store, volume_root: str, older_than: float | None) -> list[Orphan]:
+    """What belongs to nobody, found by two remote commands; OLDER_THAN in seconds, None for no volume at all."""
+    around = Surroundings(
+        objects=cluster.everything(garbage.KINDS),
+        folders=cluster.folders(measured=True),
+        remembered=store.all(),
+        volume_root=volume_root,
+        now=time.time(),
+        older_than=older_than,
+    )
+    return garbage.find_orphans(around)
+
+
+def remove(cluster: Cluster, store: Store, orphan: Orphan, on_step: OnStep) -> Orphan:
+    """Remove ORPHAN, after a second look under its owner's lock; ORPHAN with what became of it."""
+    try:
+        _remove(cluster, store, orphan, on_step)
+    except LfgpodsError as error:
+        return replace(orphan, error=error.message)
+    return replace(orphan, removed=True)
+
+
+def _remove(cluster: Cluster, store: Store, orphan: Orphan, on_step: OnStep) -> None:
+    if orphan.kind is Kind.LOCK:
+        cluster.removal.remove_lock(orphan.proof)
+        return
+    if orphan.owner is None:
+        cluster.removal.remove_set_aside(orphan.name)
+        return
+    with cluster.locked(orphan.owner, TIMEOUT, on_step) as (lock, snapshot):
+        if snapshot.deployment is not None or (orphan.kind is Kind.RECORD and snapshot.exists):
+            raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
+        if orphan.kind is Kind.WORKLOAD:
+            cluster.removal.delete(orphan.owner, snapshot, TIMEOUT, on_step)
+            return
+        if orphan.kind is not Kind.RECORD:
+            cluster.removal.purge(orphan.owner, snapshot, lock, TIMEOUT, on_step)
+        store.forget([orphan.owner])

@@ -1,0 +1,310 @@
+"""Whatever was cut short, lost or contended: the next command finishes it or undoes it, and no file is lost."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lfgpods import (
+    Command,
+    KubernetesError,
+    OutcomeUnknownError,
+    Owner,
+    PodManager,
+    PodNotFoundError,
+    State,
+    TimeLimitError,
+    processes,
+    volumes,
+)
+from lfgpods.cluster import Cluster
+from lfgpods.errors import VolumeError
+from lfgpods.events import Action, Outcome
+from lfgpods.hosts import Host
+from lfgpods.labels import DELETED_AT
+from lfgpods.lock import OwnerLock
+from lfgpods.naming import names_of
+from tests.contract.sites import Site
+
+
+@pytest.fixture
+def forgetful(site: Site, tmp_path: Path) -> Iterator[PodManager]:
+    """A PodManager on the same host whose store is empty, as on another machine."""
+    settings = replace(site.settings, database=str(tmp_path / "empty.db"))
+    with PodManager(settings, host=_Shared(site.host)) as pods:
+        yield pods
+
+
+class _Shared:
+    """The host of somebody else, which is not ours to close."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def close(self) -> None: ...
+
+
+def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
+    cluster = Cluster(site.host, site.settings)
+    namespace = site.settings.lock_namespace
+    return OwnerLock(
+        cluster.kubectl, names_of(owner), ["node/none"], namespace=namespace, timeout=timeout, on_step=lambda step: None
+    )
+
+
+def leases(site: Site, owner: Owner) -> str:
+    name = f"lease/lfgpods-{names_of(owner).namespace}"
+    found = site.kubectl("get", name, "-n", site.settings.lock_namespace, "--ignore-not-found", "-o", "name")
+    return found.stdout.decode()
+
+
+def write_file(site: Site, owner: Owner) -> None:
+    assert site.pods.exec(owner, Command("echo precious > file && sync"))
+
+
+def file_is_there(site: Site, owner: Owner) -> bool:
+    return site.pods.exec(owner, Command("cat file")).stdout == b"precious\n"
+
+
+def test_an_owner_is_changed_by_one_caller_at_a_time(site: Site, owner: Owner) -> None:
+    first, second = lock_of(site, owner), lock_of(site, owner)
+    first.take()
+    try:
+        with pytest.raises(TimeLimitError, match="pid"):
+            second.take()
+        with pytest.raises(TimeLimitError, match="is changing"):
+            site.pods.ensure(owner, site.request, timeout=0.5)
+        assert site.leftovers(owner) == []
+    finally:
+        first.release()
+    second.take()
+    second.check()
+    second.release()
+    assert leases(site, owner) == ""
+    with pytest.raises(KubernetesError, match="lost"):
+        second.check()
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(
+    site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot, namespace, _, _ = processes.this_process().split(":")
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "this_process", lambda: f"{boot}:{namespace}:999999999:1")
+        lock_of(site, owner).take()  # and nobody ever gives it back
+    assert leases(site, owner)
+    assert site.pods.ensure(owner, site.request).status is State.RUNNING
+    assert leases(site, owner) == ""
+
+
+def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_create(
+    site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    _cut_purge_short(site, owner, monkeypatch)
+    pod = site.pods.ensure(owner, site.request)
+    assert file_is_there(site, owner)
+    assert any("cut short before it touched a file" in notice for notice in pod.notices)
+    site.pods.delete(owner, purge=True)
+    assert site.leftovers(owner) == []
+
+
+def test_a_purge_that_was_cut_short_after_it_set_the_files_aside_is_seen_through(
+    site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    _cut_purge_short(site, owner, monkeypatch)
+    folder = site.folder(owner)
+    assert site.sh('mv "$1" "$1.purging"', folder).exit_code == 0
+    pod = site.pods.ensure(owner, site.request)
+    assert site.pods.exec(owner, Command("ls -A")).stdout == b""
+    assert any("seen through" in notice for notice in pod.notices)
+    assert site.sh('[ -e "$1.purging" ]', folder).exit_code == 1
+
+
+def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    purge = volumes.purge
+
+    def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
+        if name == names_of(owner).namespace:
+            raise VolumeError("cut short")
+        return purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volumes, "purge", cut_short)
+        with pytest.raises(VolumeError, match="cut short"):
+            site.pods.delete(owner, purge=True)
+    assert site.pods.history(owner)[0].outcome is Outcome.FAILED
+
+
+def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owner: Owner) -> None:
+    names = names_of(owner)
+    assert site.pods.ensure(owner, site.request).notices == ()
+    write_file(site, owner)
+    site.pods.delete(owner)
+    assert site.pods.ensure(owner).notices == ()
+    site.pods.delete(owner)
+    for gone, words in (
+        ([f"namespace/{names.namespace}"], "the namespace was gone"),
+        ([f"persistentvolumeclaim/{names.claim}"], "the claim was gone"),
+        ([f"namespace/{names.namespace}", f"persistentvolume/{names.volume}"], "the PersistentVolume was gone"),
+    ):
+        site.pods.delete(owner)
+        assert site.kubectl("delete", *gone, "-n", names.namespace).exit_code == 0
+        pod = site.pods.ensure(owner, site.request)
+        assert any(words in notice for notice in pod.notices), (words, pod.notices)
+        assert site.folder(owner) in pod.notices[0]
+        assert file_is_there(site, owner)
+
+
+def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: PodManager) -> None:
+    names = names_of(owner)
+    site.pods.ensure(owner, site.request)
+    synced = forgetful.sync()
+    assert owner in synced.added
+    remembered = forgetful._store.find(owner)
+    assert remembered is not None
+    assert replace(remembered, last_used_at=None) == replace(site.pods.status(owner), last_used_at=None)
+    assert forgetful.sync().added == ()
+
+    site.pods.delete(owner)
+    assert site.kubectl("delete", f"namespace/{names.namespace}").exit_code == 0
+    assert owner in forgetful.sync().changed
+    found = forgetful._store.find(owner)
+    assert found is not None
+    assert (found.status, found.volume) == (State.DELETED, site.folder(owner))
+
+    site.pods.delete(owner, purge=True)
+    assert owner in forgetful.sync().removed
+    assert forgetful._store.find(owner) is None
+
+
+def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forgetful: PodManager) -> None:
+    site.pods.ensure(owner, site.request)
+    site.pods.delete(owner)
+    assert site.sh('rmdir "$1"', site.folder(owner)).exit_code == 0
+    assert any(site.folder(owner) in problem for problem in forgetful.sync().problems)
+
+
+def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: Owner, forgetful: PodManager) -> None:
+    names = names_of(owner)
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    site.pods.delete(owner)
+    gone = [f"namespace/{names.namespace}", f"persistentvolume/{names.volume}"]
+    assert site.kubectl("delete", *gone).exit_code == 0
+    with pytest.raises(PodNotFoundError):
+        forgetful.delete(owner)
+    forgetful.delete(owner, purge=True)
+    assert site.leftovers(owner) == []
+    with pytest.raises(PodNotFoundError):
+        forgetful.delete(owner, purge=True)
+
+
+def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
+    site: Site, owner: Owner, forgetful: PodManager
+) -> None:
+    names = names_of(owner)
+
+    def found(**options: Any) -> list[tuple[str, bool, bool, str]]:
+        return [
+            (orphan.kind.value, orphan.removable, orphan.removed, orphan.error)
+            for orphan in forgetful.gc(**options)
+            if names.namespace in orphan.name
+        ]
+
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    assert found(apply=True, purge_older_than=0.0) == []
+    site.pods.delete(owner)
+    assert found(apply=True) == []
+    assert found(purge_older_than=3600.0) == []
+
+    long_ago = f"{DELETED_AT}=2020-01-01T00:00:00Z"
+    assert site.kubectl("annotate", f"namespace/{names.namespace}", "--overwrite", long_ago).exit_code == 0
+    assert found(purge_older_than=3600.0) == []  # a file was changed a moment ago
+    assert site.sh('find "$1" -exec touch -d 2020-01-01 {} +', site.folder(owner)).exit_code == 0
+    assert found(purge_older_than=3600.0) == [("volume", True, False, "")]
+    assert site.leftovers(owner) != []
+    assert found(apply=True, purge_older_than=3600.0) == [("volume", True, True, "")]
+    assert site.leftovers(owner) == []
+
+
+def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
+    names = names_of(owner)
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    site.pods.delete(owner)
+    root = posixpath.dirname(site.folder(owner))
+    with PodManager(replace(site.settings, volume_root=f"{root}/elsewhere"), host=_Shared(site.host)) as pods:
+        with pytest.raises(KubernetesError) as refused:
+            pods.delete(owner, purge=True)
+        assert refused.value.code == "outside_volume_root"
+    other = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"{names.namespace}-other"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "manual",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": f"{site.folder(owner)}/below"},
+        },
+    }
+    assert site.kubectl("create", "-f", "-", stdin=json.dumps(other).encode()).exit_code == 0
+    with pytest.raises(KubernetesError) as refused:
+        site.pods.delete(owner, purge=True)
+    assert refused.value.code == "not_the_owner"
+    assert site.sh('cat "$1/file"', site.folder(owner)).stdout == b"precious\n"
+    assert site.kubectl("delete", f"persistentvolume/{names.namespace}-other").exit_code == 0
+    site.pods.delete(owner, purge=True)
+    assert site.leftovers(owner) == []
+
+
+def test_every_change_is_on_record(site: Site, owner: Owner) -> None:
+    site.pods.ensure(owner, site.request)
+    site.pods.ensure(owner)
+    site.pods.ensure(owner, replace(site.request, memory="80Mi"), update=True)
+    site.pods.delete(owner)
+    site.pods.delete(owner, purge=True)
+    with pytest.raises(PodNotFoundError):
+        site.pods.delete(owner)
+    events = site.pods.history(owner)
+    assert [event.action for event in events] == [Action.PURGE, Action.DELETE, Action.UPDATE, Action.CREATE]
+    assert {event.outcome for event in events} == {Outcome.DONE}
+    assert all(event.who and event.origin and event.duration is not None for event in events)
+    assert events[-1].detail == site.request.image
+
+
+def test_a_pod_that_is_replaced_during_a_command_is_an_error_of_its_own(site: Site, owner: Owner) -> None:
+    names = names_of(owner)
+    pod = site.pods.ensure(owner, site.request)
+    began = threading.Event()
+
+    def run() -> None:
+        with pytest.raises(OutcomeUnknownError) as unknown:
+            site.pods.exec(owner, Command("echo begun; sleep 60"), on_stdout=lambda data: began.set())
+        assert unknown.value.code == "pod_replaced"
+        assert str(pod.pod_name) in unknown.value.message
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        assert began.wait(20)
+        killed = site.kubectl("delete", f"pod/{pod.pod_name}", "-n", names.namespace, "--wait=false")
+        assert killed.exit_code == 0
+        running.result(40)
+    assert site.pods.ensure(owner).pod_name != pod.pod_name
