@@ -5,11 +5,12 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 
-.PHONY: help demo demo-svg test cluster-up cluster-down clean
+.PHONY: help demo demo-svg test faults cluster-up cluster-down clean
 
 help:
 	@echo 'make demo          run the main job once, without Kubernetes'
 	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
+	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
 	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use'
 	@echo 'make cluster-down  stop it and remove what it left'
@@ -40,6 +41,10 @@ test: $(TEST)/made
 	$(TEST)/bin/lint-imports
 	$(TEST)/bin/python -m tests.lab
 	$(TEST)/bin/pytest tests/unit tests/contract tests/e2e
+
+faults: $(TEST)/made
+	$(TEST)/bin/python -m tests.lab
+	$(TEST)/bin/pytest --show-capture=no tests/faults
 
 cluster-up: $(TEST)/made
 	$(TEST)/bin/python -m tests.cluster up

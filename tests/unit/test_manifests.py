@@ -28,7 +28,7 @@ ALL_OFF = Hardening(
     seccomp=False, pod_security="privileged", network_policy=False, limit_range=False, resource_quota=False
 )
 NETWORKS = ("10.244.1.0/24", "fd00:2::/64", "10.244.0.0/24", "172.16.0.0/16")
-VERSIONS = [version for version in all_versions() if int(version.split(".")[1]) >= 29]
+VERSIONS = list(dict.fromkeys(version for version in all_versions() if int(version.split(".")[1]) >= 29))
 
 
 def drawn(
