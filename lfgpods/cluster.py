@@ -187,10 +187,11 @@ class Cluster:
         )
 
     def apply(
-        self, owner: Owner, drawn: Manifests, snapshot: Snapshot, on_step: OnStep
+        self, owner: Owner, drawn: Manifests, snapshot: Snapshot, on_step: OnStep, *, root_is_made: bool = False
     ) -> tuple[Snapshot, tuple[str, ...]]:
         """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew.
 
+        ROOT_IS_MADE says that there are other volumes in the volume root, which then is not made anew.
         Returns what is there then, and what was found of an earlier pod that something else took apart, in words.
         """
         names = names_of(owner)
@@ -198,7 +199,8 @@ class Cluster:
         root, name = posixpath.split(folder)
         preparation = None
         if name == names.namespace:  # a folder of another name is somebody's own arrangement
-            preparation = volumes.Preparation(root, name, owner_record(owner), sudo=self._settings.sudo)
+            expected = "folder" if snapshot.volume else "root" if root_is_made else ""
+            preparation = volumes.Preparation(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
         if snapshot.volume and not snapshot.claim and (snapshot.volume["spec"].get("claimRef") or {}).get("uid"):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}

@@ -301,6 +301,12 @@ def _refusal(completed: Completed, command: Sequence[str]) -> KubernetesError:
             "Give the SSH account a kubeconfig, or name it: LFGPODS_KUBECTL='kubectl --kubeconfig /path'.",
             code="kubeconfig",
         )
+    if "error dialing backend" in text:
+        return KubernetesError(
+            f"the node of the pod does not answer: {line}",
+            "Check on the host that its kubelet runs: kubectl get nodes.",
+            code="node_unreachable",
+        )
     server_error = _SERVER_ERROR.search(text)
     if server_error and server_error[1] not in ("ServiceUnavailable", "InternalError", "Timeout"):
         return _server_refusal(server_error[1] or "", _one_line(server_error[2]))

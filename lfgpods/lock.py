@@ -118,24 +118,21 @@ class OwnerLock:
                 if error.code != "already_exists":
                     raise
             held = next(iter(self._kubectl.get([f"lease/{self._name}"], self._namespace)), None)
-            if held is None:
-                continue
-            version = held["metadata"].get("resourceVersion", "")
-            if seen is None or seen[0] != version:
-                seen = (version, time.monotonic())
-            if _is_abandoned(held, time.monotonic() - seen[1]):
-                if taken := self._take_over(held):
+            if held is not None:
+                version = held["metadata"].get("resourceVersion", "")
+                if seen is None or seen[0] != version:
+                    seen = (version, time.monotonic())
+                if _is_abandoned(held, time.monotonic() - seen[1]) and (taken := self._take_over(held)):
                     self._released.wait(LAST_WORDS)
                     self.found = self._kubectl.get(self._references, self._names.namespace)
                     return taken
-                continue
+            holder = _holder(held) if held else "somebody"
             if time.monotonic() >= deadline:
                 raise TimeLimitError(
-                    f"{_holder(held)} is changing {self._names.namespace}, and has not ended within "
-                    f"{self._timeout:g} s",
+                    f"{holder} is changing {self._names.namespace}, and has not ended within {self._timeout:g} s",
                     "Wait for it, or end it; a lock whose holder is gone is taken over by itself.",
                 )
-            self._on_step(f"waiting for {_holder(held)}")
+            self._on_step(f"waiting for {holder}")
             self._released.wait(next(polls, _POLL[-1]))
 
     def _take_over(self, held: Object) -> Object | None:

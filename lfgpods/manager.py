@@ -103,6 +103,7 @@ class PodManager:
         and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
         """
         request.over(self._settings.defaults)
+        _check_conversation(conversation_id)
         deadline = time.monotonic() + (self._settings.timeout if timeout is None else timeout)
         remembered = self._store.find(owner)
         pod_name = remembered.pod_name if remembered else None
@@ -124,11 +125,12 @@ class PodManager:
             drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
             action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
             intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
+            root_is_made = self._store.has_volumes_in(self._settings.volume_root)
             with self._recorded(action, owner, spec.image), self._failures_remembered(intent):
                 self._store.remember(intent)
                 made = snapshot
                 if not is_made(snapshot, drawn):
-                    made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step)
+                    made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
                     notices += found_again
                 lock.release_soon()
                 if wait:
@@ -364,6 +366,7 @@ def render(
     settings: Settings, owner: Owner, request: Request = Request(), *, conversation_id: str | None = None
 ) -> tuple[Object, ...]:
     """The objects that a first create of OWNER's pod would apply. Touches nothing, connects to nothing."""
+    _check_conversation(conversation_id)
     return manifests.render(
         owner,
         names_of(owner),
@@ -373,6 +376,12 @@ def render(
         templates=settings.templates,
         hardening=settings.hardening,
     ).objects
+
+
+def _check_conversation(id: str | None) -> None:
+    """Raise UsageError for what can name no conversation; it is written down beside the project's id."""
+    if id is not None:
+        Owner.conversation(id)
 
 
 def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodSpec, tuple[str, ...]]:

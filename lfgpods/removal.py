@@ -22,6 +22,7 @@ from lfgpods.observe import volume_folder
 from lfgpods.rollout import OnStep, wait_ended
 from lfgpods.settings import Settings
 from lfgpods.state import Snapshot
+from lfgpods.volumes import Presence
 
 TIMEOUT = 120.0
 """Seconds that a deletion is given, unless the caller says otherwise."""
@@ -60,7 +61,7 @@ class Removal:
     def purge(self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
-        Raises KubernetesError, with nothing changed, unless all of it is proven to be OWNER's.
+        Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
         names = names_of(owner)
         folder = volume_folder(snapshot, names, self._settings.volume_root)
@@ -95,8 +96,7 @@ class Removal:
 
     def has_folder(self, owner: Owner) -> bool:
         """Whether OWNER's volume folder is there, for all that the cluster knows."""
-        name = names_of(owner).namespace
-        return volumes.exists(self._host, self._settings.volume_root, name, sudo=self._settings.sudo)
+        return self._look(self._settings.volume_root, names_of(owner).namespace) is Presence.THERE
 
     def end_interrupted_purge(
         self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep
@@ -109,8 +109,7 @@ class Removal:
             return None
         names = names_of(owner)
         folder = volume_folder(snapshot, names, self._settings.volume_root)
-        root, name = posixpath.split(folder)
-        if volumes.exists(self._host, root, name, sudo=self._settings.sudo):
+        if self._look(*posixpath.split(folder)) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
             return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
@@ -127,6 +126,9 @@ class Removal:
             raise VolumeError(f"nothing proves that {name} may be removed", "Nothing was changed.")
         volumes.purge(self._host, self._settings.volume_root, name, sudo=self._settings.sudo)
 
+    def _look(self, root: str, name: str) -> Presence:
+        return volumes.look(self._host, root, name, sudo=self._settings.sudo)
+
     def _remove_folder(self, root: str, name: str, lock: OwnerLock, deadline: float, on_step: OnStep) -> bool:
         """Remove a volume folder; a container that is still ending is given the time that is left."""
         while True:
@@ -140,7 +142,10 @@ class Removal:
                 threading.Event().wait(0.5)
 
     def _check_purge(self, owner: Owner, snapshot: Snapshot, folder: str) -> None:
-        """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone."""
+        """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
+
+        And VolumeError where the folder is missing and nothing shows that its disk is there.
+        """
         names = names_of(owner)
         root, name = posixpath.split(folder)
         claimed_by = (((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
@@ -154,6 +159,8 @@ class Removal:
                 f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
+        if snapshot.volume and self._look(root, name) is Presence.UNKNOWN:
+            raise volumes.missing(root, name)
         for volume in self._kubectl.get_all("persistentvolumes"):
             path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
             if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):

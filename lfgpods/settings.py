@@ -291,7 +291,10 @@ def _command(text: str) -> list[str]:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("a path whose ~ names a user of this machine") from None
 
 
 def _folder(text: str) -> Path:

@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,6 +184,14 @@ class Store:
             rows = PodRow.select().where(PodRow.host == self._host).order_by(PodRow.namespace)
             return [_pod(row) for row in rows.dicts().execute(self._database)]
 
+    def has_volumes_in(self, volume_root: str) -> bool:
+        """Whether a pod that was made is remembered whose volume folder is in VOLUME_ROOT."""
+        made = PodRow.status.in_([State.RUNNING.value, State.STOPPED.value, State.DELETED.value])
+        inside = PodRow.volume.startswith(f"{volume_root}/")
+        with self._reported():
+            rows = PodRow.select(PodRow.host).where((PodRow.host == self._host) & made & inside).limit(1)
+            return any(True for _ in rows.tuples().execute(self._database))
+
     def remember(self, *pods: Pod) -> None:
         """Write down what is known of PODS now; the time of their last use stays."""
         with self._reported(), self._database.atomic():
@@ -328,7 +336,8 @@ def _now_exactly() -> str:
 
 def _make_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    with suppress(FileExistsError):  # to open and close one that is in use would drop this process's locks on it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _pod(row: dict[str, Any]) -> Pod:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lfgpods.errors import KubernetesError, LfgpodsError, VolumeError
 from lfgpods.hosts import Completed, Host, run
@@ -15,11 +16,14 @@ from lfgpods.hosts import Completed, Host, run
 PURGING_SUFFIX = ".purging"
 """The end of the name of a folder that is set aside to be removed; no namespace has a dot in its name."""
 
-# $1 volume root, $2 name of the folder, $3 whose it is. The root keeps other users of the host out of folders that
+# $1 volume root, $2 name of the folder, $3 whose it is, $4 what has to be there already: "folder", "root" or nothing;
+# a disk that is not mounted looks like an empty one. The root keeps other users of the host out of folders that
 # everyone may write; one that others can enter is closed only if it holds nothing but volumes.
 _PREPARE = r"""
 umask 022
-root=$1 name=$2 owner=$3
+root=$1 name=$2 owner=$3 expected=$4
+if [ "$expected" = folder ] && [ ! -d "$root/$name" ]; then exit 75; fi
+if [ "$expected" ] && [ ! -d "$root" ]; then exit 75; fi
 if [ ! -d "$root" ]; then
   mkdir -p "$(dirname "$root")" && { mkdir -m 0700 "$root" 2>/dev/null || [ -d "$root" ] || mkdir "$root"; } || exit 70
 elif [ -n "$(find "$root/." -prune -perm /077)" ]; then
@@ -73,11 +77,17 @@ if [ -e "$name" ]; then
   rm -rf -- "./$name.purging" && mv -- "./$name" "./$name.purging" || exit 70
 fi
 if [ -e "$name.purging" ]; then found=removed; fi
-rm -rf -- "./$name.purging" && rm -f ".lfgpods/$name" || exit 70
+rm -rf -- "./$name.purging" && rm -f ".lfgpods/$name" ".lfgpods/.$name."* || exit 70
 echo "$found"
 """
 
-_EXISTS = '[ -d "$1/$2" ] && [ ! -L "$1/$2" ] && echo yes || echo no'
+_LOOK = r"""
+if [ -d "$1/$2" ] && [ ! -L "$1/$2" ]; then echo there
+elif [ -e "$1/$2" ] || [ -L "$1/$2" ]; then echo odd
+elif [ -d "$1/.lfgpods" ]; then echo gone
+else echo unknown
+fi
+"""
 
 # $1 volume root, $2 "measured" to measure each folder too, which reads all of it.
 _SURVEY = r"""
@@ -110,9 +120,15 @@ _PROBLEMS = {
         "a container on the host still has the volume folder {root}/{name} mounted",
         "Nothing of it was removed. End the container, or wait until it has ended; then purge again.",
     ),
+    75: (
+        "the volume folder {root}/{name} has to be there, and is not",
+        "Nothing was changed. Is its disk mounted on the host? If it is lost, an empty one takes its place: "
+        "mkdir -p {root}/{name}",
+    ),
 }
+_MISSING = 75
 IN_USE = "in_use"
-_CODES = {74: IN_USE}
+_CODES = {74: IN_USE, _MISSING: "volume_missing"}
 
 
 class Preparation:
@@ -121,8 +137,9 @@ class Preparation:
     What is in it is kept, and OWNER (one line) is written down as whose it is. Goes ahead of a kubectl command.
     """
 
-    def __init__(self, volume_root: str, name: str, owner: str, *, sudo: bool = False) -> None:
-        self.argv = _argv(_PREPARE, (volume_root, name, owner), sudo)
+    def __init__(self, volume_root: str, name: str, owner: str, expected: str = "", *, sudo: bool = False) -> None:
+        """EXPECTED says what has to be there already: "folder", "root" or nothing."""
+        self.argv = _argv(_PREPARE, (volume_root, name, owner, expected), sudo)
         self.kept = False
         """Whether the folder was there before, with files in it."""
         self._root = volume_root
@@ -155,9 +172,25 @@ class Folder:
         return self.name.endswith(PURGING_SUFFIX)
 
 
-def exists(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
-    """Whether the folder NAME is there. One remote command."""
-    return _script(host, _EXISTS, volume_root, name, sudo, "looked at", 60.0).strip() == b"yes"
+class Presence(StrEnum):
+    """Whether a folder is there. In a root that no record shows to be lfgpods' own its absence says nothing."""
+
+    THERE = "there"
+    ODD = "odd"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+def look(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
+    """Whether the folder NAME is there: ODD where something else has its name. One remote command."""
+    answer = _script(host, _LOOK, volume_root, name, sudo, "looked at", 60.0).decode(errors="replace").strip()
+    return Presence(answer) if answer in list(Presence) else Presence.UNKNOWN
+
+
+def missing(volume_root: str, name: str) -> VolumeError:
+    """The error for a folder that has to be there and is not."""
+    message, hint = (text.format(root=volume_root, name=name) for text in _PROBLEMS[_MISSING])
+    return VolumeError(message, hint, code=_CODES[_MISSING])
 
 
 def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:

@@ -197,6 +197,12 @@ def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forg
     site.pods.delete(owner)
     assert site.sh('rmdir "$1"', site.folder(owner)).exit_code == 0
     assert any(site.folder(owner) in problem for problem in forgetful.sync().problems)
+    with pytest.raises(VolumeError) as refused:
+        site.pods.ensure(owner)
+    assert (refused.value.code, "mkdir" in refused.value.hint) == ("volume_missing", True)
+    assert site.pods.status(owner).status is State.DELETED
+    assert site.sh('mkdir -p "$1"', site.folder(owner)).exit_code == 0
+    assert site.pods.ensure(owner).status is State.RUNNING
 
 
 def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: Owner, forgetful: PodManager) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from lfgpods.errors import KubernetesError
 from lfgpods.events import Action, Event, Outcome
-from lfgpods.removal import Deletion
 from lfgpods.naming import Owner
 from lfgpods.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
+from lfgpods.removal import Deletion
 from lfgpods.state import State
 from tests.unit.test_store import POD
 

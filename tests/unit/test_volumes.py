@@ -10,12 +10,13 @@ from lfgpods import volumes
 from lfgpods.errors import VolumeError
 from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
+from lfgpods.volumes import Presence
 
 HOST = LocalHost()
 
 
-def prepare(root: Path | str, name: str) -> volumes.Preparation:
-    preparation = volumes.Preparation(str(root), name, f"owner of {name}")
+def prepare(root: Path | str, name: str, expected: str = "") -> volumes.Preparation:
+    preparation = volumes.Preparation(str(root), name, f"owner of {name}", expected)
     preparation.take(run(HOST, preparation.argv))
     return preparation
 
@@ -108,8 +109,23 @@ def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
     assert (measured["proj-a"].filled, measured["conv-unknown"].filled) == (True, False)
     assert (measured["proj-a"].size or 0) >= 5
     assert measured["proj-a"].changed == int((root / "proj-a" / ".hidden").stat().st_mtime)
-    assert volumes.exists(HOST, str(root), "proj-a")
-    assert not volumes.exists(HOST, str(root), "proj-link")
+    assert volumes.look(HOST, str(root), "proj-a") is Presence.THERE
+    assert volumes.look(HOST, str(root), "proj-link") is Presence.ODD
+    assert volumes.look(HOST, str(root), "proj-none") is Presence.GONE
+    assert volumes.look(HOST, str(root / "elsewhere"), "proj-a") is Presence.UNKNOWN
+
+
+def test_a_disk_that_is_not_mounted_is_not_taken_for_an_empty_one(root: Path) -> None:
+    for expected in ("root", "folder"):
+        with pytest.raises(VolumeError) as refused:
+            prepare(root, "proj-a", expected)
+        assert (refused.value.code, root.exists()) == ("volume_missing", False)
+    prepare(root, "proj-b")
+    with pytest.raises(VolumeError):
+        prepare(root, "proj-a", "folder")
+    assert not (root / "proj-a").exists()
+    prepare(root, "proj-a", "root")
+    prepare(root, "proj-a", "folder")
 
 
 def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
