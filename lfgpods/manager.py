@@ -130,6 +130,7 @@ class PodManager:
                 self._store.remember(intent)
                 made = snapshot
                 if not is_made(snapshot, drawn):
+                    lock.check()
                     made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
                     notices += found_again
                 lock.release_soon()
