@@ -18,15 +18,7 @@ from lfgpods import manifests, volumes
 from lfgpods.errors import KubernetesError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import LABEL_FIELD_MANAGER, Kubectl
-from lfgpods.labels import (
-    REVISION,
-    SELECTOR,
-    Object,
-    is_managed,
-    metadata,
-    owner_record,
-    read_owner,
-)
+from lfgpods.labels import DELETED_AT, SELECTOR, Object, is_managed, metadata, owner_record, read_owner
 from lfgpods.lock import OwnerLock
 from lfgpods.manifests import Manifests
 from lfgpods.naming import Names, Owner, names_of
@@ -158,6 +150,8 @@ class Cluster:
             if not going and not abandoned:
                 return snapshot
             on_step("waiting for an earlier deletion to end")
+            if is_going(snapshot.volume):  # it waits for its claim, and that for the pod; its files stay
+                self.kubectl.delete([*deletable][:2], names.namespace)
             for reference in going:
                 self.kubectl.wait_gone(reference, names.namespace, deadline - time.monotonic())
             if any(map(is_going, abandoned)):
@@ -201,7 +195,7 @@ class Cluster:
         if name == names.namespace:  # a folder of another name is somebody's own arrangement
             expected = "folder" if snapshot.volume else "root" if root_is_made else ""
             preparation = volumes.Preparation(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
-        if snapshot.volume and not snapshot.claim and (snapshot.volume["spec"].get("claimRef") or {}).get("uid"):
+        if _is_bound_to_another(snapshot):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
             self.kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
@@ -216,7 +210,11 @@ class Cluster:
         volume = [] if snapshot.volume else [drawn.volume]
         claim = [] if snapshot.claim else [drawn.claim]
         objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
-        made = snapshot_of(self.kubectl.apply(objects, first=preparation))
+        noted = [] if DELETED_AT not in metadata(snapshot.namespace, "annotations") else [DELETED_AT]
+        gone = [self.kubectl.annotation(f"namespace/{names.namespace}", names.namespace, key, None) for key in noted]
+        made = snapshot_of(self.kubectl.apply(objects, first=preparation, after=gone))
+        if made.deployment is not None:
+            made.deployment["status"] = {}  # it is that of the pods before
         made = replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)
         return made, _found_again(snapshot, folder, kept=preparation is not None and preparation.kept)
 
@@ -233,19 +231,18 @@ class Cluster:
         ]
         self.kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER)
 
-    def folders(self, *, measured: bool = False) -> list[volumes.Folder]:
-        """The volume folders on the host; with MEASURED their sizes and last changes too."""
-        return volumes.survey(self._host, self._settings.volume_root, measured=measured, sudo=self._settings.sudo)
+    def folders(self, *, name: str | None = None, measured: bool = False) -> list[volumes.Folder]:
+        """The volume folders on the host, or the one called NAME; with MEASURED their sizes and last changes too."""
+        root, sudo = self._settings.volume_root, self._settings.sudo
+        return volumes.survey(self._host, root, name=name, measured=measured, sudo=sudo)
 
 
-def is_made(snapshot: Snapshot, drawn: Manifests) -> bool:
-    """Whether SNAPSHOT already is what DRAWN says, as another caller has just applied it."""
-    deployment = snapshot.deployment
-    if deployment is None or len(snapshot.objects) < len(drawn.objects) - len(drawn.policies):
-        return False
-    made = metadata(deployment["spec"]["template"], "annotations").get(REVISION)
-    as_asked = metadata(snapshot.namespace, "annotations").items() >= metadata(drawn.namespace, "annotations").items()
-    return made == drawn.revision and as_asked and deployment["spec"].get("replicas", 1) == 1
+def _is_bound_to_another(snapshot: Snapshot) -> bool:
+    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
+    bound_to = ((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}
+    return bool(bound_to.get("uid")) and (
+        snapshot.claim is None or snapshot.claim["metadata"].get("uid") != bound_to["uid"]
+    )
 
 
 def _references(names: Names, pod_name: str | None) -> list[str]:

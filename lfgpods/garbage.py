@@ -17,11 +17,11 @@ from lfgpods.lock import HOLDER, is_orphan
 from lfgpods.naming import Owner, names_of
 from lfgpods.observe import group_by_namespace, snapshot_of
 from lfgpods.pod import Pod
-from lfgpods.state import Snapshot, State
+from lfgpods.state import Snapshot
 from lfgpods.volumes import PURGING_SUFFIX, Folder
 
 KINDS = ("namespaces", "persistentvolumes", "persistentvolumeclaims", "deployments", "services", "leases")
-SILENT_LOCK = 3600.0
+SILENT_LOCK = 86400.0
 """Seconds after which a lock of another machine counts as left behind, by whatever clock."""
 
 
@@ -96,7 +96,11 @@ def find_orphans(around: Surroundings) -> list[Orphan]:
             found.append(_folder(folder, around))
     for namespace, pod in remembered.items():
         if not {namespace} & (busy | groups.keys() | folders.keys()):
-            found.append(Orphan(Kind.RECORD, namespace, "neither the cluster nor the host knows it", True, pod.owner))
+            made = _moment(pod.last_used_at or pod.created_at)
+            age = None if made is None else max(0.0, around.now - made)
+            found.append(
+                Orphan(Kind.RECORD, namespace, "neither the cluster nor the host knows it", True, pod.owner, age)
+            )
     order = list(Kind)
     return sorted(found, key=lambda orphan: (order.index(orphan.kind), orphan.name))
 
@@ -109,7 +113,7 @@ def _lock(lease: Object, now: float) -> Orphan:
         f"its holder {holder} is gone",
         True,
         age=_silent_for(lease, now),
-        proof=metadata(lease, "labels").get(HOLDER, ""),
+        proof=f"{lease['metadata'].get('namespace', '')}/{metadata(lease, 'labels').get(HOLDER, '')}",
     )
 
 
@@ -146,6 +150,9 @@ def _kept(
     old = here and age is not None and around.older_than is not None and age >= around.older_than
     if old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", True, owner, age, size)
+    elif PURGING in metadata(snapshot.volume, "annotations"):
+        why = "a purge was cut short before it touched a file; create keeps them, delete --purge removes them"
+        yield Orphan(Kind.VOLUME, name, why, False, owner, age, size)
     elif snapshot.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
     elif here and folder is None:
@@ -183,7 +190,7 @@ def _unused_for(snapshot: Snapshot, folder: Folder | None, row: Pod | None, now:
     deleted = _moment(metadata(snapshot.namespace, "annotations").get(DELETED_AT))
     if deleted is None and (folder is None or folder.changed is None):
         return None
-    used = _moment(row.last_used_at) if row and row.status is State.DELETED else None
+    used = _moment(row.last_used_at) if row else None
     moments = [moment for moment in (deleted, used, folder.changed if folder else None) if moment is not None]
     return max(0.0, now - max(moments))
 

@@ -91,11 +91,16 @@ class Kubectl:
         return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
 
     def apply(
-        self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, first: HostStep | None = None
+        self,
+        objects: Sequence[Object],
+        *,
+        field_manager: str = FIELD_MANAGER,
+        first: HostStep | None = None,
+        after: Sequence[Sequence[str]] = (),
     ) -> list[Object]:
         """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
 
-        FIRST goes before it in the same round trip, and nothing is applied where it fails.
+        FIRST and then the commands AFTER go before it in the same round trip; nothing is applied where one fails.
         Does it again where somebody else made or changed one of them at the same moment.
         """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
@@ -103,11 +108,11 @@ class Kubectl:
         argv = ("apply", "--server-side", "--force-conflicts", manager, "-f", "-", "-o", "json", *_API)
         for _ in range(APPLY_TRIES - 1):
             try:
-                return self._objects(*argv, stdin=payload, timeout=60.0, first=first)
+                return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after)
             except KubernetesError as error:
                 if error.code not in ("already_exists", "conflict"):
                     raise
-        return self._objects(*argv, stdin=payload, timeout=60.0, first=first)
+        return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after)
 
     def patch(self, reference: str, namespace: str, patch: Object) -> Object:
         """Merge PATCH into one object, of the cluster or of NAMESPACE; returns it as it is then.
@@ -233,8 +238,12 @@ class Kubectl:
         stdin: bytes = b"",
         timeout: float = REQUEST_TIMEOUT,
         first: HostStep | None = None,
+        after: Sequence[Sequence[str]] = (),
     ) -> list[Object]:
-        return self._parsed(self._run(*words, stdin=stdin, timeout=timeout, first=first))
+        answer = self._run(*words, stdin=stdin, timeout=timeout, first=first, after=after)
+        if after:
+            answer = answer[max(0, answer.find(b"{")) :]  # without what those wrote
+        return self._parsed(answer)
 
     def _parsed(self, answer: bytes) -> list[Object]:
         try:

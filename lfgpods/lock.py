@@ -127,9 +127,11 @@ class OwnerLock:
                     self.found = self._kubectl.get(self._references, self._names.namespace)
                     return taken
             holder = _holder(held) if held else "somebody"
-            if time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            may_expire = held is not None and processes.is_alive(metadata(held, "annotations").get(PROCESS, "")) is None
+            if left <= (-LEASE_SECONDS - _POLL[-1] if may_expire else 0):
                 raise TimeLimitError(
-                    f"{holder} is changing {self._names.namespace}, and has not ended within {self._timeout:g} s",
+                    f"{holder} is changing {self._names.namespace}, and has not ended within {self._timeout:.0f} s",
                     "Wait for it, or end it; a lock whose holder is gone is taken over by itself.",
                 )
             self._on_step(f"waiting for {holder}")
@@ -159,9 +161,20 @@ class OwnerLock:
                 self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal))
             except LfgpodsError as error:
                 log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
-                if error.code in ("conflict", "not_found"):
+                if error.code in ("conflict", "not_found") and not self._is_still_ours():
                     self._renewed = float("-inf")
                     return
+
+    def _is_still_ours(self) -> bool:
+        """Look again: the answer to a renewal of our own may have been lost."""
+        try:
+            for lease in self._kubectl.get([f"lease/{self._name}"], self._namespace):
+                if metadata(lease, "labels").get(HOLDER) == self._token:
+                    self._version = lease["metadata"].get("resourceVersion", "")
+                    return True
+        except LfgpodsError:
+            return True  # nobody knows; the next renewal tells
+        return False
 
     def _release(self) -> None:
         self._released.set()

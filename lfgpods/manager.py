@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lfgpods import manifests, podexec, upkeep
-from lfgpods.cluster import Cluster, is_made
+from lfgpods.cluster import Cluster
 from lfgpods.errors import (
     KubernetesError,
     LfgpodsError,
@@ -24,7 +24,7 @@ from lfgpods.errors import (
     TimeLimitError,
 )
 from lfgpods.events import Action, Event
-from lfgpods.garbage import Orphan
+from lfgpods.garbage import Orphan, find_orphans
 from lfgpods.hosts import connect
 from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
@@ -117,9 +117,9 @@ class PodManager:
             notices: tuple[str, ...] = ()
             if found := self._cluster.removal.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
                 notices, snapshot = (found,), self._cluster.snapshot(owner)
-            snapshot = self._cluster.settle(owner, snapshot, left, on_step)
             if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
-                return running
+                return replace(running, notices=notices)
+            snapshot = self._cluster.settle(owner, snapshot, left, on_step)
             pod = self._cluster.pod(owner, snapshot)
             spec, differences = _wanted(request, pod.spec, snapshot)
             drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
@@ -128,11 +128,9 @@ class PodManager:
             root_is_made = self._store.has_volumes_in(self._settings.volume_root)
             with self._recorded(action, owner, spec.image), self._failures_remembered(intent):
                 self._store.remember(intent)
-                made = snapshot
-                if not is_made(snapshot, drawn):
-                    lock.check()
-                    made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
-                    notices += found_again
+                lock.check()
+                made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
+                notices += found_again
                 lock.release_soon()
                 if wait:
                     left = max(1.0, deadline - time.monotonic())
@@ -205,10 +203,14 @@ class PodManager:
             if not (snapshot.exists or remembered or (purge and self._cluster.removal.has_folder(owner))):
                 raise _no_such_pod(owner)
             with self._recorded(Action.PURGE if purge else Action.DELETE, owner):
+                removal = self._cluster.removal
+                if not purge and removal.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
+                    snapshot = self._cluster.snapshot(owner)
+                lock.check()
                 if purge:
-                    self._cluster.removal.purge(owner, snapshot, lock, timeout, on_step)
+                    removal.purge(owner, snapshot, lock, timeout, on_step)
                 else:
-                    self._cluster.removal.delete(owner, snapshot, timeout, on_step)
+                    removal.delete(owner, snapshot, timeout, on_step)
             with _only_logged():
                 if purge or not (snapshot.volume or snapshot.claim):
                     self._store.forget([owner])
@@ -268,12 +270,13 @@ class PodManager:
         Kept volumes of deleted pods are among it only where nothing has used them for PURGE_OLDER_THAN seconds.
         """
         on_step("looking at what is there")
-        found = upkeep.find_orphans(self._cluster, self._store, self._settings.volume_root, purge_older_than)
+        around = upkeep.look_around(self._cluster, self._store, self._settings.volume_root, purge_older_than)
+        found = find_orphans(around)
         if not apply or not any(orphan.removable for orphan in found):
             return found
         with self._recorded(Action.GC, None, f"{sum(orphan.removable for orphan in found)} to remove"):
             return [
-                upkeep.remove(self._cluster, self._store, orphan, on_step) if orphan.removable else orphan
+                upkeep.remove(self._cluster, self._store, orphan, around, on_step) if orphan.removable else orphan
                 for orphan in found
             ]
 

@@ -67,6 +67,7 @@ class Removal:
         folder = volume_folder(snapshot, names, self._settings.volume_root)
         self._check_purge(owner, snapshot, folder)
         deadline = time.monotonic() + timeout
+        lock.check()
         if snapshot.volume:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
@@ -91,6 +92,7 @@ class Removal:
         if snapshot.volume:
             # Last, because it is the proof of whose folder it is, should this be cut short before.
             left = max(5.0, deadline - time.monotonic())
+            lock.check()
             self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
         return removed or snapshot.exists
 
@@ -109,16 +111,17 @@ class Removal:
             return None
         names = names_of(owner)
         folder = volume_folder(snapshot, names, self._settings.volume_root)
-        if self._look(*posixpath.split(folder)) is Presence.THERE:
+        root, name = posixpath.split(folder)
+        if volumes.undo_purge(self._host, root, name, sudo=self._settings.sudo) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
             return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
         self.purge(owner, snapshot, lock, timeout, on_step)
         return "a purge had been cut short; it was seen through, and the volume is new"
 
-    def remove_lock(self, token: str) -> None:
+    def remove_lock(self, namespace: str, token: str) -> None:
         """Remove the Lease of the holder that had TOKEN; one that somebody else took meanwhile stays."""
-        self._kubectl.delete_selected("leases", self._settings.lock_namespace, f"{HOLDER}={token}")
+        self._kubectl.delete_selected("leases", namespace, f"{HOLDER}={token}")
 
     def remove_set_aside(self, name: str) -> None:
         """Remove a folder that a purge has set aside and not lived to remove. Raises VolumeError for any other."""
@@ -159,7 +162,11 @@ class Removal:
                 f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
-        if snapshot.volume and self._look(root, name) is Presence.UNKNOWN:
+        if snapshot.volume and not (snapshot.volume["spec"].get("hostPath") or {}).get("path"):
+            raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
+        begun = PURGING in metadata(snapshot.volume, "annotations")
+        absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)
+        if snapshot.volume and self._look(root, name) in absent:
             raise volumes.missing(root, name)
         for volume in self._kubectl.get_all("persistentvolumes"):
             path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""

@@ -305,6 +305,7 @@ def _folder(text: str) -> Path:
 
 def _absolute(text: str) -> str:
     path = os.path.normpath(text)
-    if not text.startswith("/") or ".." in text.split("/") or path.count("/") < 2:
-        raise ValueError("an absolute path at least two levels deep, such as /mnt/data/user-volumes")
+    plain = text.isprintable() and "\\" not in text
+    if not text.startswith("/") or ".." in text.split("/") or path.count("/") < 2 or not plain:
+        raise ValueError("a plain absolute path at least two levels deep, such as /mnt/data/user-volumes")
     return path

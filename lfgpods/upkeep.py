@@ -12,7 +12,7 @@ from lfgpods import garbage
 from lfgpods.cluster import Cluster
 from lfgpods.errors import KubernetesError, LfgpodsError
 from lfgpods.garbage import Kind, Orphan, Surroundings
-from lfgpods.naming import Owner
+from lfgpods.naming import Owner, names_of
 from lfgpods.pod import Pod
 from lfgpods.removal import TIMEOUT
 from lfgpods.rollout import OnStep
@@ -68,9 +68,9 @@ def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
     return Synced(len(found), tuple(added), tuple(changed), tuple(removed), tuple(problems))
 
 
-def find_orphans(cluster: Cluster, store: Store, volume_root: str, older_than: float | None) -> list[Orphan]:
-    """What belongs to nobody, found by two remote commands; OLDER_THAN in seconds, None for no volume at all."""
-    around = Surroundings(
+def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: float | None) -> Surroundings:
+    """All that may belong to nobody, by two remote commands; OLDER_THAN in seconds, None for no volume at all."""
+    return Surroundings(
         objects=cluster.everything(garbage.KINDS),
         folders=cluster.folders(measured=True),
         remembered=store.all(),
@@ -78,27 +78,32 @@ def find_orphans(cluster: Cluster, store: Store, volume_root: str, older_than: f
         now=time.time(),
         older_than=older_than,
     )
-    return garbage.find_orphans(around)
 
 
-def remove(cluster: Cluster, store: Store, orphan: Orphan, on_step: OnStep) -> Orphan:
+def remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings, on_step: OnStep) -> Orphan:
     """Remove ORPHAN, after a second look under its owner's lock; ORPHAN with what became of it."""
     try:
-        _remove(cluster, store, orphan, on_step)
+        _remove(cluster, store, orphan, around, on_step)
     except LfgpodsError as error:
         return replace(orphan, error=error.message)
     return replace(orphan, removed=True)
 
 
-def _remove(cluster: Cluster, store: Store, orphan: Orphan, on_step: OnStep) -> None:
+def _remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings, on_step: OnStep) -> None:
     if orphan.kind is Kind.LOCK:
-        cluster.removal.remove_lock(orphan.proof)
+        namespace, _, token = orphan.proof.partition("/")
+        cluster.removal.remove_lock(namespace, token)
         return
     if orphan.owner is None:
         cluster.removal.remove_set_aside(orphan.name)
         return
     with cluster.locked(orphan.owner, TIMEOUT, on_step) as (lock, snapshot):
-        if snapshot.deployment is not None or (orphan.kind is Kind.RECORD and snapshot.exists):
+        folders = cluster.folders(name=names_of(orphan.owner).namespace, measured=True)
+        row = store.find(orphan.owner)
+        now = replace(
+            around, objects=snapshot.objects, folders=folders, remembered=[row] if row else [], now=time.time()
+        )
+        if not any(one.kind is orphan.kind and one.removable for one in garbage.find_orphans(now)):
             raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
         if orphan.kind is Kind.WORKLOAD:
             cluster.removal.delete(orphan.owner, snapshot, TIMEOUT, on_step)

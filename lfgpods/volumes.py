@@ -47,59 +47,81 @@ fi
 echo "lfgpods-volume $state"
 """
 
-# $1 volume root, $2 name of the folder. It is set aside by a rename first, so that a purge that is cut short has
-# either not touched a file or will be seen through. A process that has the folder mounted, in whatever mount
-# namespace, is a container that still uses it, whatever the cluster says.
+# $1 volume root, $2 name of the folder. What a purge sets aside goes into "<name>.purging", which is made first.
+_BEGIN = r"""
+cd -P "$1" 2>/dev/null || exit 0
+if [ -L "$2" ] || [ -L "$2.purging" ] || [ -L .lfgpods ]; then exit 72; fi
+[ ! -e "$2" ] || mkdir -m 0700 "./$2.purging" 2>/dev/null || [ -d "$2.purging" ] || exit 70
+"""
+
+# Sets the folder aside by one rename, so that a purge that is cut short has either not touched a file or will be seen
+# through. The rename fails once `_UNDO` has taken its goal away, however late this runs. A process that has the folder
+# mounted, in whatever mount namespace, is a container that still uses it, whatever the cluster says.
 _PURGE = r"""
 root=$1 name=$2
 cd -P "$root" 2>/dev/null || { [ ! -e "$root" ] && { echo nothing; exit 0; }; exit 70; }
 if [ -L "$name" ] || [ -L "$name.purging" ] || [ -L .lfgpods ]; then exit 72; fi
 found=nothing
 if [ -e "$name" ]; then
-  if grep -q " $PWD/$name[/ ]" /proc/self/mountinfo; then exit 73; fi
-  folder=$(printf '%s' "$PWD/$name" | sed 's/ /\\040/g') || exit 70
-  place=$(folder=$folder awk '
-    BEGIN { folder = ENVIRON["folder"] }
-    {
-      mount = $5 == "/" ? "" : $5
-      if (index(folder "/", mount "/") == 1 && length(mount) >= best) {
-        best = length(mount)
-        device = $3
-        inside = ($4 == "/" ? "" : $4) substr(folder, best + 1)
+  if [ -e /proc/self/mountinfo ]; then
+    folder=$(printf '%s' "$PWD/$name" | sed 's/\\/\\134/g; s/ /\\040/g') || exit 70
+    place=$(folder=$folder awk '
+      BEGIN { folder = ENVIRON["folder"] }
+      index($5 "/", folder "/") == 1 { inside = 1 }
+      {
+        mount = $5 == "/" ? "" : $5
+        if (index(folder "/", mount "/") == 1 && length(mount) >= best) {
+          best = length(mount)
+          place = $3 " " ($4 == "/" ? "" : $4) substr(folder, best + 1)
+        }
       }
-    }
-    END { print device " " inside }' /proc/self/mountinfo) || exit 70
-  used=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | place=$place awk '
-    BEGIN { split(ENVIRON["place"], place, " ") }
-    $3 == place[1] && index($4 "/", place[2] "/") == 1 { found = 1 }
-    END { print found ? "used" : "free" }')
-  [ "$used" = free ] || exit 74
-  rm -rf -- "./$name.purging" && mv -- "./$name" "./$name.purging" || exit 70
+      END { print inside ? "inside" : place }' /proc/self/mountinfo) || exit 70
+    [ "$place" != inside ] || exit 73
+    used=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | place=$place awk '
+      BEGIN { split(ENVIRON["place"], place, " ") }
+      $3 == place[1] && index($4 "/", place[2] "/") == 1 { found = 1 }
+      END { print found || !NR ? "used" : "free" }')
+    [ "$used" = free ] || exit 74
+  fi
+  mv -- "./$name" "./$name.purging/files" || exit 70
 fi
-if [ -e "$name.purging" ]; then found=removed; fi
-rm -rf -- "./$name.purging" && rm -f ".lfgpods/$name" ".lfgpods/.$name."* || exit 70
+aside=$(find "./$name.purging" ! -path "./$name.purging" -prune -print 2>/dev/null | head -n 1)
+[ ! "$aside" ] || found=removed
+only=; if rm --help 2>&1 | grep -q one-file-system; then only=--one-file-system; fi
+rm -rf $only -- "./$name.purging" && rm -f ".lfgpods/$name" ".lfgpods/.$name."* || exit 70
 echo "$found"
 """
 
+# $1 volume root, $2 name of the folder.
 _LOOK = r"""
-if [ -d "$1/$2" ] && [ ! -L "$1/$2" ]; then echo there
-elif [ -e "$1/$2" ] || [ -L "$1/$2" ]; then echo odd
-elif [ -d "$1/.lfgpods" ]; then echo gone
+cd -P "$1" 2>/dev/null || { echo unknown; exit 0; }
+if [ -d "$2" ] && [ ! -L "$2" ]; then echo there
+elif [ -e "$2" ] || [ -L "$2" ]; then echo odd
+elif [ -f ".lfgpods/$2" ] || [ -d "$2.purging" ]; then echo gone
+elif [ -d .lfgpods ]; then echo bare
 else echo unknown
 fi
 """
 
-# $1 volume root, $2 "measured" to measure each folder too, which reads all of it.
+# Once nothing can be set aside any more, what is there is whole.
+_UNDO = (
+    r"""
+if [ -d "$1/$2.purging" ] && ! rmdir "$1/$2.purging" 2>/dev/null; then echo gone; exit 0; fi
+"""
+    + _LOOK
+)
+
+# $1 volume root, $2 which folders, a pattern; "measured" as $3 measures each too, which reads all of it.
 _SURVEY = r"""
 cd -P "$1" 2>/dev/null || { [ ! -e "$1" ] && exit 0; exit 70; }
-for folder in proj-* conv-*; do
+for folder in $2; do
   if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
   size=- changed=- filled=- owner=
-  if [ "$2" = measured ]; then
-    size=$(du -skx "./$folder" | cut -f 1)
-    changed=$(find "./$folder" -xdev -exec stat -c %Y {} + | sort -n | tail -n 1)
-    filled=no
-    [ ! "$(find "./$folder" ! -path "./$folder" -prune -print | head -n 1)" ] || filled=yes
+  if [ "$3" = measured ]; then
+    size=$(du -skx "./$folder" 2>/dev/null | cut -f 1)
+    changed=$(find "./$folder" -xdev -exec stat -c '%Y %Z' {} + | tr ' ' '\n' | sort -n | tail -n 1)
+    first=$(find "./$folder" ! -path "./$folder" -prune -print) || first=unknown
+    filled=no; [ ! "$first" ] || filled=yes
   fi
   [ ! -f ".lfgpods/${folder%.purging}" ] || IFS= read -r owner <".lfgpods/${folder%.purging}"
   printf '%s\t%s\t%s\t%s\t%s\n' "$folder" "$size" "$changed" "$filled" "$owner"
@@ -173,18 +195,31 @@ class Folder:
 
 
 class Presence(StrEnum):
-    """Whether a folder is there. In a root that no record shows to be lfgpods' own its absence says nothing."""
+    """Whether a folder is there: ODD is something else of its name, GONE that it was there once, as its record tells.
+
+    In a BARE root there are records and none of it; of one that is UNKNOWN nothing tells that its disk is mounted.
+    """
 
     THERE = "there"
     ODD = "odd"
     GONE = "gone"
+    BARE = "bare"
     UNKNOWN = "unknown"
 
 
 def look(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
-    """Whether the folder NAME is there: ODD where something else has its name. One remote command."""
-    answer = _script(host, _LOOK, volume_root, name, sudo, "looked at", 60.0).decode(errors="replace").strip()
-    return Presence(answer) if answer in list(Presence) else Presence.UNKNOWN
+    """Whether the folder NAME is there. One remote command."""
+    return _presence(_script(host, _LOOK, (volume_root, name), sudo, "looked at", 60.0))
+
+
+def undo_purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
+    """Keep every purge that has begun from touching the folder NAME: THERE if none had. One remote command."""
+    return _presence(_script(host, _UNDO, (volume_root, name), sudo, "looked at", 60.0))
+
+
+def _presence(answer: bytes) -> Presence:
+    word = answer.decode(errors="replace").strip()
+    return Presence(word) if word in list(Presence) else Presence.UNKNOWN
 
 
 def missing(volume_root: str, name: str) -> VolumeError:
@@ -196,18 +231,21 @@ def missing(volume_root: str, name: str) -> VolumeError:
 def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
     """Remove the folder NAME under VOLUME_ROOT and all that is in it; whether there was anything to remove.
 
-    One remote command. Raises VolumeError; with code `in_use` nothing was removed, as a container still has it.
+    Two remote commands. Raises VolumeError; with code `in_use` nothing was removed, as a container still has it.
     """
-    return _script(host, _PURGE, volume_root, name, sudo, "removed", 600.0).strip() == b"removed"
+    _script(host, _BEGIN, (volume_root, name), sudo, "removed", 60.0)
+    return _script(host, _PURGE, (volume_root, name), sudo, "removed", 600.0).strip() == b"removed"
 
 
-def survey(host: Host, volume_root: str, *, measured: bool = False, sudo: bool = False) -> list[Folder]:
-    """The folders in VOLUME_ROOT by name; with MEASURED their sizes and last changes, which reads all of them.
+def survey(
+    host: Host, volume_root: str, *, name: str | None = None, measured: bool = False, sudo: bool = False
+) -> list[Folder]:
+    """The folders in VOLUME_ROOT, or the one called NAME; with MEASURED their sizes and last changes, which reads all.
 
     One remote command. Raises VolumeError.
     """
-    word = "measured" if measured else ""
-    answer = _script(host, _SURVEY, volume_root, word, sudo, "surveyed", 900.0 if measured else 60.0)
+    words = (volume_root, name or "proj-* conv-*", "measured" if measured else "")
+    answer = _script(host, _SURVEY, words, sudo, "surveyed", 3600.0 if measured else 60.0)
     found = []
     for line in answer.decode(errors="replace").splitlines():
         name, size, changed, filled, owner = [*line.split("\t", 4), "", "", "", ""][:5]
@@ -229,10 +267,10 @@ def _argv(script: str, words: Sequence[str], sudo: bool) -> tuple[str, ...]:
     return (*(("sudo", "-n") if sudo else ()), "sh", "-c", script, "sh", *words)
 
 
-def _script(host: Host, script: str, root: str, word: str, sudo: bool, verb: str, timeout: float) -> bytes:
-    completed = run(host, _argv(script, (root, word), sudo), timeout=timeout)
+def _script(host: Host, script: str, words: Sequence[str], sudo: bool, verb: str, timeout: float) -> bytes:
+    completed = run(host, _argv(script, words, sudo), timeout=timeout)
     if completed.exit_code != 0:
-        raise _failure(completed, root, word, verb)
+        raise _failure(completed, words[0], words[1], verb)
     return completed.stdout
 
 

@@ -154,7 +154,7 @@ def connect(settings: Settings) -> Host:
     if kind == "ssh":
         from lfgpods.hosts.ssh import SshHost
 
-        return SshHost(settings.require_ssh(), access_host=settings.access_host)
+        return SshHost(settings.require_ssh(), access_host=settings.access_host, context=settings.context)
     if kind == "embedded":
         from lfgpods.hosts.embedded import EmbeddedHost
 

@@ -23,6 +23,7 @@ from lfgpods import (
     State,
     TimeLimitError,
     processes,
+    upkeep,
     volumes,
 )
 from lfgpods.cluster import Cluster
@@ -32,6 +33,7 @@ from lfgpods.hosts import Host
 from lfgpods.labels import DELETED_AT
 from lfgpods.lock import OwnerLock
 from lfgpods.naming import names_of
+from lfgpods.volumes import Presence
 from tests.contract.sites import Site
 
 
@@ -241,12 +243,66 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
 
     long_ago = f"{DELETED_AT}=2020-01-01T00:00:00Z"
     assert site.kubectl("annotate", f"namespace/{names.namespace}", "--overwrite", long_ago).exit_code == 0
-    assert found(purge_older_than=3600.0) == []  # a file was changed a moment ago
     assert site.sh('find "$1" -exec touch -d 2020-01-01 {} +', site.folder(owner)).exit_code == 0
-    assert found(purge_older_than=3600.0) == [("volume", True, False, "")]
+    assert found(purge_older_than=3600.0) == []  # that was a change too, a moment ago
+    assert found(purge_older_than=0.0) == [("volume", True, False, "")]
     assert site.leftovers(owner) != []
-    assert found(apply=True, purge_older_than=3600.0) == [("volume", True, True, "")]
+    assert found(apply=True, purge_older_than=0.0) == [("volume", True, True, "")]
     assert site.leftovers(owner) == []
+
+
+def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.pods.ensure(owner, site.request)
+    site.pods.delete(owner)
+    look_around = upkeep.look_around
+
+    def and_then_it_is_used(*arguments: Any) -> Any:
+        around = look_around(*arguments)
+        site.pods.ensure(owner)
+        write_file(site, owner)
+        site.pods.delete(owner)
+        return around
+
+    monkeypatch.setattr(upkeep, "look_around", and_then_it_is_used)
+    for orphan in site.pods.gc(apply=True, purge_older_than=2.0):
+        assert orphan.owner != owner or not orphan.removed
+    assert site.pods.ensure(owner).status is State.RUNNING
+    assert file_is_there(site, owner)
+
+
+def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: Site, owner: Owner) -> None:
+    root, name = posixpath.split(site.folder(owner))
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    volumes._script(site.host, volumes._BEGIN, (root, name), site.settings.sudo, "removed", 60.0)
+    assert volumes.undo_purge(site.host, root, name, sudo=site.settings.sudo) is Presence.THERE
+    site.pods.delete(owner)
+    with pytest.raises(VolumeError):
+        volumes._script(site.host, volumes._PURGE, (root, name), site.settings.sudo, "removed", 60.0)
+    site.pods.ensure(owner)
+    assert file_is_there(site, owner)
+
+
+def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again(site: Site, owner: Owner) -> None:
+    names = names_of(owner)
+    site.pods.ensure(owner, site.request)
+    write_file(site, owner)
+    assert site.kubectl("delete", f"persistentvolume/{names.volume}", "--wait=false").exit_code == 0
+    assert site.pods.ensure(owner).status is State.RUNNING  # it waits for its claim, and the claim for the pod
+    site.pods.delete(owner)
+    assert site.pods.ensure(owner, timeout=60).status is State.RUNNING
+    assert file_is_there(site, owner)
+
+    site.pods.delete(owner)
+    claim = json.loads(
+        site.kubectl("get", f"persistentvolumeclaim/{names.claim}", "-n", names.namespace, "-o", "json").stdout
+    )
+    assert site.kubectl("delete", f"persistentvolumeclaim/{names.claim}", "-n", names.namespace).exit_code == 0
+    del claim["spec"]["volumeName"], claim["status"]
+    claim["metadata"] = {key: claim["metadata"][key] for key in ("name", "namespace", "labels")}
+    assert site.kubectl("create", "-f", "-", stdin=json.dumps(claim).encode()).exit_code == 0
+    assert site.pods.ensure(owner, timeout=60).status is State.RUNNING
+    assert file_is_there(site, owner)
 
 
 def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:

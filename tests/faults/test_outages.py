@@ -188,8 +188,8 @@ def test_a_volume_root_that_is_missing(disk: Ground, figures: Figures) -> None:
         manager.delete(running)
         with missing(disk, promises):
             # An empty folder in place of the files would look as if all was lost, and hide them for good.
-            promises.expect("a kept owner", lambda: manager.ensure(kept), "volume")
-            promises.expect("purge", lambda: manager.delete(running, purge=True), "volume")
+            promises.expect("a kept owner", lambda: manager.ensure(kept), "volume_missing")
+            promises.expect("purge", lambda: manager.delete(running, purge=True), "volume_missing")
         promises.intact("missing", disk, manager, kept, kept_files)
         promises.lost.tried()
         if disk.checksums(running) not in (files, ""):

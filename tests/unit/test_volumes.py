@@ -108,10 +108,14 @@ def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
     measured = {folder.name: folder for folder in volumes.survey(HOST, str(root), measured=True)}
     assert (measured["proj-a"].filled, measured["conv-unknown"].filled) == (True, False)
     assert (measured["proj-a"].size or 0) >= 5
-    assert measured["proj-a"].changed == int((root / "proj-a" / ".hidden").stat().st_mtime)
+    os.utime(root / "proj-a" / ".hidden", (0, 0))
+    os.utime(root / "proj-a", (0, 0))
+    [folder] = volumes.survey(HOST, str(root), name="proj-a", measured=True)
+    assert folder.changed == int((root / "proj-a" / ".hidden").stat().st_ctime)  # when it was changed, not as of when
     assert volumes.look(HOST, str(root), "proj-a") is Presence.THERE
     assert volumes.look(HOST, str(root), "proj-link") is Presence.ODD
-    assert volumes.look(HOST, str(root), "proj-none") is Presence.GONE
+    assert volumes.look(HOST, str(root), "proj-none") is Presence.BARE
+    assert volumes.look(HOST, str(root), "proj-gone") is Presence.GONE
     assert volumes.look(HOST, str(root / "elsewhere"), "proj-a") is Presence.UNKNOWN
 
 
@@ -136,6 +140,15 @@ def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
     (root / "proj-a" / "file").write_text("x")
     assert volumes.purge(HOST, str(root), "proj-a") is True
     assert [path.name for path in root.iterdir()] == [".lfgpods"]
+
+
+def test_an_undone_purge_finds_nothing_to_move_the_folder_to(root: Path) -> None:
+    prepare(root, "proj-a")
+    (root / "proj-a" / "file").write_text("precious")
+    run(HOST, volumes._argv(volumes._BEGIN, (str(root), "proj-a"), sudo=False))
+    assert volumes.undo_purge(HOST, str(root), "proj-a") is Presence.THERE
+    late = run(HOST, volumes._argv(volumes._PURGE, (str(root), "proj-a"), sudo=False))
+    assert (late.exit_code, (root / "proj-a" / "file").read_text()) == (70, "precious")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
@@ -174,7 +187,9 @@ def test_a_folder_that_cannot_be_made_has_a_cause_and_a_remedy(root: str, code: 
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
-def test_a_mount_inside_is_never_emptied(root: Path) -> None:
+@pytest.mark.parametrize("below", ["volumes", "my volumes", "v[1]/x.y"])
+def test_a_mount_inside_is_never_emptied(root: Path, below: str) -> None:
+    root = root / below
     prepare(root, "proj-a")
     inside = root / "proj-a" / "mounted"
     inside.mkdir()

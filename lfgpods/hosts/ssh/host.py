@@ -40,15 +40,18 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())  # without a han
 class SshHost:
     """The Kubernetes host over SSH. Connects with the first command; safe for many threads."""
 
-    def __init__(self, settings: SshSettings, *, access_host: str | None = None) -> None:
+    def __init__(self, settings: SshSettings, *, access_host: str | None = None, context: str | None = None) -> None:
+        """CONTEXT, which kubectl is told by others, only sets this host's cluster apart from its others."""
         self._settings = settings
+        self._context = context
         self._access_host = access_host
         self._pool = Pool(self.name, partial(log_in, settings))
 
     @property
     def name(self) -> str:
         host, port = self._settings.host, self._settings.port
-        return host if port in (None, 22) else f"{host}:{port}"
+        place = host if port in (None, 22) else f"{host}:{port}"
+        return f"{place} ({self._context})" if self._context else place
 
     @property
     def address(self) -> str:
