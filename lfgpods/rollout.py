@@ -18,6 +18,8 @@ POD_EXPECTED_AFTER = 3.0
 PATIENCE = 1.5
 """Seconds after which a container that does not start is looked into; most take less."""
 RELIST_AFTER = 10.0
+ENDING_PATIENCE = 4.0
+"""Seconds after which a pod that does not end is touched; most take less than three."""
 REPLACEMENTS = 3
 
 OnStep = Callable[[str], object]
@@ -129,10 +131,14 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
 
     Raises TimeLimitError after TIMEOUT seconds. Waits for containers, not for the pods' objects: kubelet
     confirms an ended pod in rounds of ten seconds. A pod that somebody makes meanwhile is not waited for.
+
+    kubelet before 1.22 forgets a deletion that it is told while a container starts, until it looks again after a
+    minute or more; a change of the pod makes it look now.
     """
     deadline = time.monotonic() + timeout
     selector = f"app={names.namespace}"
     awaited = {pod["metadata"]["name"] for pod in pods}
+    touched = time.monotonic()
     while True:
         listed = kubectl.get_pods(names.namespace, selector)
         alive = {
@@ -152,6 +158,10 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
                 alive.discard(changed["metadata"]["name"])
             if not alive:
                 return
+            if time.monotonic() - touched > ENDING_PATIENCE:
+                touched = time.monotonic()
+                for name in alive:
+                    _touch(kubectl, f"pod/{name}", names)
 
 
 def still_running(pod_name: str, timeout: float) -> TimeLimitError:
