@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ class Pod:
     """Runs commands as if in a pod whose `sh` is SHELL."""
 
     def __init__(self, folder: Path, shell: str) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
         fake = folder / "kubectl"
         fake.write_text(f'#!/bin/sh\n# exec -i -n NAMESPACE POD -- sh ARGUMENT...\nshift 7\nexec {shell} "$@"\n')
         fake.chmod(0o755)
@@ -44,6 +48,21 @@ class Pod:
         options = {"on_stdout": self.stdout.extend, "on_stderr": self.stderr.extend, **options}
         code = execute(self.kubectl, "namespace", "pod", command, **options)
         return code, bytes(self.stdout), bytes(self.stderr)
+
+
+@pytest.fixture
+def in_each_shell(tmp_path: Path) -> Callable[[Callable[[Pod], object]], None]:
+    """Checks something in every shell at once: for what takes seconds because it waits."""
+
+    def run(check: Callable[[Pod], object]) -> None:
+        pods = [Pod(tmp_path / shell.split()[0], shell) for shell in SHELLS]
+        with ThreadPoolExecutor(len(pods)) as pool:
+            list(pool.map(check, pods))
+
+    return run
+
+
+InEachShell = Callable[[Callable[[Pod], object]], None]
 
 
 @pytest.fixture(params=SHELLS)
@@ -85,16 +104,19 @@ def test_stdin_ends_where_it_ends(pod: Pod) -> None:
     assert pod.run("head -c 3; echo; echo more", stdin=io.BytesIO(b"x" * 3_000_000))[1] == b"xxx\nmore\n"
 
 
-def test_input_that_breaks_off_ends_the_command_before_it_believes_it(pod: Pod, tmp_path: Path) -> None:
+def test_input_that_breaks_off_ends_the_command_before_it_believes_it(in_each_shell: InEachShell) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
                 raise OSError("the disk is gone")
             return super().read(3)
 
-    done = tmp_path / "done"
-    pod.run(f"cat; echo yes > '{done}'", stdin=Broken(b"abcdef"))
-    assert not done.exists()
+    def check(pod: Pod) -> None:
+        done = pod.folder / "done"
+        pod.run(f"cat; echo yes > '{done}'", stdin=Broken(b"abcdef"))
+        assert not done.exists()
+
+    in_each_shell(check)
 
 
 def test_input_that_does_not_block_is_waited_for(pod: Pod) -> None:
@@ -113,14 +135,17 @@ def test_input_that_does_not_block_is_waited_for(pod: Pod) -> None:
         late.join()
 
 
-def test_a_time_limit_counts_while_the_reader_of_the_output_is_busy(pod: Pod, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
+def test_a_time_limit_counts_while_the_reader_of_the_output_is_busy(in_each_shell: InEachShell) -> None:
+    def check(pod: Pod) -> None:
+        pid = pod.folder / "pid"
 
-    def slow_reader(_: bytes) -> None:
-        eventually(lambda: not is_running(pid.read_text().strip()), within=20)
+        def slow_reader(_: bytes) -> None:
+            eventually(lambda: not is_running(pid.read_text().strip()), within=20)
 
-    with pytest.raises(TimeLimitError):
-        pod.run(f"echo $$ > {pid}; echo up; sleep 60", timeout=0.5, on_stdout=slow_reader)
+        with pytest.raises(TimeLimitError):
+            pod.run(f"echo $$ > {pid}; echo up; sleep 60", timeout=0.5, on_stdout=slow_reader)
+
+    in_each_shell(check)
 
 
 @pytest.mark.skipif(
@@ -141,27 +166,33 @@ def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.Mon
         pod.run("pwd", workdir="/no/such")
 
 
-def test_a_time_limit_ends_the_process_group_and_keeps_the_output(pod: Pod, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    line = f"echo begun; (trap '' TERM; echo $$ >> {pids}; exec sleep 60) & echo $! >> {pids}; sleep 60"
-    with pytest.raises(TimeLimitError, match="ended after"):
-        pod.run(line, timeout=0.3)
-    assert bytes(pod.stdout) == b"begun\n"
-    for pid in pids.read_text().split():
-        eventually(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
+def test_a_time_limit_ends_the_process_group_and_keeps_the_output(in_each_shell: InEachShell) -> None:
+    def check(pod: Pod) -> None:
+        pids = pod.folder / "pids"
+        line = f"echo begun; (trap '' TERM; echo $$ >> {pids}; exec sleep 60) & echo $! >> {pids}; sleep 60"
+        with pytest.raises(TimeLimitError, match="ended after"):
+            pod.run(line, timeout=0.3)
+        assert bytes(pod.stdout) == b"begun\n"
+        for pid in pids.read_text().split():
+            eventually(lambda pid=pid: not is_running(pid))  # type: ignore[misc]
+
+    in_each_shell(check)
 
 
-def test_a_command_ends_when_its_caller_is_gone(pod: Pod, tmp_path: Path) -> None:
+def test_a_command_ends_when_its_caller_is_gone(in_each_shell: InEachShell) -> None:
     class CallerIsGoneError(Exception):
         pass
 
     def leave(_: bytes) -> None:
         raise CallerIsGoneError
 
-    with pytest.raises(CallerIsGoneError):
-        pod.run(f"echo $$ > {tmp_path}/pid; echo up; sleep 60", on_stdout=leave)
-    pid = (tmp_path / "pid").read_text().strip()
-    eventually(lambda: not is_running(pid))
+    def check(pod: Pod) -> None:
+        with pytest.raises(CallerIsGoneError):
+            pod.run(f"echo $$ > {pod.folder}/pid; echo up; sleep 60", on_stdout=leave)
+        pid = (pod.folder / "pid").read_text().strip()
+        eventually(lambda: not is_running(pid))
+
+    in_each_shell(check)
 
 
 def test_a_process_that_was_left_in_the_background_lives_on(pod: Pod, tmp_path: Path) -> None:
