@@ -5,31 +5,28 @@ The cluster is the truth; the store remembers. Everything is safe to call again 
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lfgpods import manifests, podexec, upkeep
 from lfgpods.cluster import Cluster
 from lfgpods.errors import (
-    KubernetesError,
     LfgpodsError,
     OutcomeUnknownError,
     PodNotFoundError,
     PodNotRunningError,
-    StoreError,
     TimeLimitError,
 )
 from lfgpods.events import Action, Event
-from lfgpods.garbage import Orphan, find_orphans
+from lfgpods.garbage import Orphan, Surroundings, find_orphans
 from lfgpods.hosts import connect
 from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import Pod
 from lfgpods.podexec import Command, ExecResult, Sink, Source
+from lfgpods.recording import failures_remembered, only_logged, recorded
 from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
@@ -41,9 +38,6 @@ from lfgpods.upkeep import Synced
 if TYPE_CHECKING:
     from lfgpods.hosts import Host
     from lfgpods.store import Store
-
-
-log = logging.getLogger("lfgpods")
 
 
 def _silent(step: str) -> None:
@@ -126,7 +120,7 @@ class PodManager:
             action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
             intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
             root_is_made = self._store.has_volumes_in(self._settings.volume_root)
-            with self._recorded(action, owner, spec.image), self._failures_remembered(intent):
+            with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
                 self._store.remember(intent)
                 lock.check()
                 made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
@@ -184,7 +178,7 @@ class PodManager:
             if isinstance(error, OutcomeUnknownError) and not error.link_lost:
                 self._tell_of_replacement(owner, pod_name, error)
             raise
-        with _only_logged():
+        with only_logged():
             self._store.touch(owner)
         return ExecResult(code, bytes(stdout), bytes(stderr))
 
@@ -202,7 +196,7 @@ class PodManager:
             pod = self._cluster.pod(owner, snapshot)
             if not (snapshot.exists or remembered or (purge and self._cluster.removal.has_folder(owner))):
                 raise _no_such_pod(owner)
-            with self._recorded(Action.PURGE if purge else Action.DELETE, owner):
+            with recorded(self._store, Action.PURGE if purge else Action.DELETE, owner):
                 removal = self._cluster.removal
                 if not purge and removal.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
                     snapshot = self._cluster.snapshot(owner)
@@ -211,7 +205,7 @@ class PodManager:
                     removal.purge(owner, snapshot, lock, timeout, on_step)
                 else:
                     removal.delete(owner, snapshot, timeout, on_step)
-            with _only_logged():
+            with only_logged():
                 if purge or not (snapshot.volume or snapshot.claim):
                     self._store.forget([owner])
                 else:
@@ -252,14 +246,14 @@ class PodManager:
                 return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
             raise
         used: dict[Owner, str | None] = {}
-        with _only_logged():
+        with only_logged():
             upkeep.put_right(self._store, found)
             used = {pod.owner: pod.last_used_at for pod in self._store.all()}
         return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
 
     def sync(self) -> Synced:
         """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
-        with self._recorded(Action.SYNC, None):
+        with recorded(self._store, Action.SYNC, None):
             return upkeep.sync(self._cluster, self._store, self._settings.volume_root)
 
     def gc(
@@ -272,13 +266,9 @@ class PodManager:
         on_step("looking at what is there")
         around = upkeep.look_around(self._cluster, self._store, self._settings.volume_root, purge_older_than)
         found = find_orphans(around)
-        if not apply or not any(orphan.removable for orphan in found):
+        if not apply:
             return found
-        with self._recorded(Action.GC, None, f"{sum(orphan.removable for orphan in found)} to remove"):
-            return [
-                upkeep.remove(self._cluster, self._store, orphan, around, on_step) if orphan.removable else orphan
-                for orphan in found
-            ]
+        return [self._remove(orphan, around, on_step) if orphan.removable else orphan for orphan in found]
 
     # What the use cases are made of.
 
@@ -297,35 +287,14 @@ class PodManager:
             self._cluster.label(drawn, snapshot)
         return replace(self._remembered(pod), differences=differences)
 
-    @contextmanager
-    def _recorded(self, action: Action, owner: Owner | None, detail: str = "") -> Iterator[None]:
-        """Write down the intent before, and the outcome after."""
-        event = self._store.begin(action, owner, detail)
-        log.info("%s of %s begins %s", action, owner or "everything", detail)
-        error, interrupted = "", True
+    def _remove(self, orphan: Orphan, around: Surroundings, on_step: OnStep) -> Orphan:
+        """ORPHAN with what became of it."""
         try:
-            yield
-            interrupted = False
-        except LfgpodsError as failure:
-            error, interrupted = failure.message, False
-            raise
-        finally:
-            log.info("%s of %s: %s", action, owner or "everything", error or ("interrupted" if interrupted else "done"))
-            with _only_logged():
-                self._store.finish(event, error, interrupted=interrupted)
-
-    @contextmanager
-    def _failures_remembered(self, intent: Pod) -> Iterator[None]:
-        try:
-            yield
-        except TimeLimitError as error:
-            with _only_logged():
-                self._store.remember(replace(intent, reason=error.message))
-            raise
-        except KubernetesError as error:
-            with _only_logged():
-                self._store.remember(replace(intent, status=State.FAILED, reason=error.message))
-            raise
+            with recorded(self._store, Action.GC, orphan.owner, f"{orphan.kind} {orphan.name}"):
+                upkeep.remove(self._cluster, self._store, orphan, around, on_step)
+        except LfgpodsError as error:
+            return replace(orphan, error=error.message)
+        return replace(orphan, removed=True)
 
     def _tell_of_replacement(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
         """Raise an error of its own if the pod in which the command ran is not there any more."""
@@ -345,7 +314,7 @@ class PodManager:
 
     def _remembered(self, pod: Pod) -> Pod:
         """POD, written to the store, with the time of its last use from there."""
-        with _only_logged():
+        with only_logged():
             self._store.remember(pod)
             found = self._store.find(pod.owner)
             return replace(pod, last_used_at=found.last_used_at if found else None)
@@ -395,15 +364,6 @@ def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodS
         return spec, ()
     refused = f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}"
     return replace(spec, storage_size=actual.storage_size), (refused,)
-
-
-@contextmanager
-def _only_logged() -> Iterator[None]:
-    """For what is remembered of something that is done: that it cannot be written down does not undo it."""
-    try:
-        yield
-    except StoreError as error:
-        log.warning("%s", error.message)
 
 
 _SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")

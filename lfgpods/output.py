@@ -138,9 +138,8 @@ def show_synced(synced: Synced, format: Format) -> str:
         named = {word: [f"{owner.kind}/{owner.id}" for owner in owners] for word, owners in changes}
         return _data({"pods": synced.pods, **named, "problems": list(synced.problems)}, format)
     told = [f"{len(owners)} {word}" for word, owners in changes if owners]
-    return f"{synced.pods} pods and kept volumes in the cluster; the record was right" + (
-        f" but for {', '.join(told)}." if told else "."
-    )
+    found = "1 pod or kept volume" if synced.pods == 1 else f"{synced.pods} pods and kept volumes"
+    return f"{found} in the cluster; the record was right" + (f" but for {', '.join(told)}." if told else ".")
 
 
 def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None = None) -> str:

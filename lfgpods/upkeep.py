@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lfgpods import garbage
 from lfgpods.cluster import Cluster
-from lfgpods.errors import KubernetesError, LfgpodsError
+from lfgpods.errors import KubernetesError
 from lfgpods.garbage import Kind, Orphan, Surroundings
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import Pod
@@ -80,16 +80,8 @@ def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: fl
     )
 
 
-def remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings, on_step: OnStep) -> Orphan:
-    """Remove ORPHAN, after a second look under its owner's lock; ORPHAN with what became of it."""
-    try:
-        _remove(cluster, store, orphan, around, on_step)
-    except LfgpodsError as error:
-        return replace(orphan, error=error.message)
-    return replace(orphan, removed=True)
-
-
-def _remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings, on_step: OnStep) -> None:
+def remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings, on_step: OnStep) -> None:
+    """Remove ORPHAN, which was found AROUND, if a second look under its owner's lock finds it again."""
     if orphan.kind is Kind.LOCK:
         namespace, _, token = orphan.proof.partition("/")
         cluster.removal.remove_lock(namespace, token)

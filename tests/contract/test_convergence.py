@@ -249,6 +249,7 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
     assert site.leftovers(owner) != []
     assert found(apply=True, purge_older_than=0.0) == [("volume", True, True, "")]
     assert site.leftovers(owner) == []
+    assert [(event.action, event.outcome) for event in forgetful.history(owner)] == [(Action.GC, Outcome.DONE)]
 
 
 def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
