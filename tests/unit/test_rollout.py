@@ -1,0 +1,146 @@
+"""Waiting for a pod: what is done about one that does not move, and when a refusal is taken for an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from lfgpods import rollout
+from lfgpods.errors import KubernetesError, TimeLimitError
+from lfgpods.labels import REVISION, Object
+from lfgpods.naming import Names
+from lfgpods.rollout import wait_ended, wait_ready
+
+NAMES = Names("proj-a")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+class Scene:
+    """A kubectl on whose cluster a second passes with each thing that a watch tells; POD tells what it is then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.touched: list[tuple[float, str]] = []
+        self.warnings: list[Object] = []
+        self.refused_until = 0.0
+
+    def pod(self) -> Object | None:
+        raise NotImplementedError
+
+    def get_pods(self, namespace: str, selector: str) -> list[Object]:
+        pod = self.pod()
+        return [pod] if pod else []
+
+    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
+        deadline = self.clock.now + timeout
+        while self.clock.now < deadline:
+            yield self.pod()
+            self.clock.now += 1
+
+    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+        refused = {"type": "ReplicaFailure", "status": "True", "message": "status unknown for quota"}
+        conditions = [refused] if self.clock.now < self.refused_until else []
+        return [{"spec": {"template": {}}, "status": {"conditions": conditions}}]
+
+    def get_warnings(self, namespace: str) -> list[Object]:
+        return self.warnings
+
+    def patch(self, reference: str, namespace: str, patch: Object) -> None:
+        self.touched.append((self.clock.now, reference))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(rollout, "time", clock)
+    return clock
+
+
+def pod(*, ready: bool = False, going: bool = False, state: str = "waiting") -> Object:
+    metadata: dict[str, Any] = {"name": "proj-a-dep-x", "annotations": {REVISION: "r"}}
+    if going:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    status = {
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Ready", "status": "True" if ready else "False"},
+        ],
+        "containerStatuses": [{"name": "c", "state": {state: {"reason": "ContainerCreating", "exitCode": 0}}}],
+    }
+    return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n"}, "status": status}
+
+
+def ready(scene: Scene, timeout: float = 100.0) -> Object:
+    return wait_ready(scene, NAMES, "r", timeout, lambda step: None)  # type: ignore[arg-type]
+
+
+def ended(scene: Scene, timeout: float = 100.0) -> None:
+    wait_ended(scene, NAMES, (), timeout, lambda step: None)  # type: ignore[arg-type]
+
+
+def test_a_pod_whose_node_asked_for_the_claim_too_early_is_touched(clock: Clock) -> None:
+    class Refused(Scene):
+        def pod(self) -> Object:
+            return pod(ready=bool(self.touched))
+
+    scene = Refused(clock)
+    scene.warnings = [{"reason": "FailedMount", "message": "no relationship found between node 'n' and this object"}]
+    assert ready(scene)["metadata"]["name"] == "proj-a-dep-x"
+    assert [reference for _, reference in scene.touched] == ["pod/proj-a-dep-x"]
+    assert clock.now < 5
+
+
+def test_a_pod_that_only_takes_its_time_is_left_alone(clock: Clock) -> None:
+    class Slow(Scene):
+        def pod(self) -> Object:
+            return pod(ready=self.clock.now > 30)
+
+    scene = Slow(clock)
+    assert ready(scene)
+    assert scene.touched == []
+
+
+def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
+    class Unmade(Scene):
+        def pod(self) -> Object | None:
+            return pod(ready=True) if self.clock.now >= self.refused_until else None
+
+    scene = Unmade(clock)
+    scene.refused_until = 6
+    assert ready(scene)
+    clock.now, scene.refused_until = 0.0, 1000
+    with pytest.raises(KubernetesError, match="refuses to make the pod"):
+        ready(scene)
+    assert clock.now < 20
+
+
+def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
+    class Forgotten(Scene):
+        def pod(self) -> Object:
+            return pod(going=True, state="terminated" if len(self.touched) == 2 else "running")
+
+    scene = Forgotten(clock)
+    ended(scene)
+    assert len(scene.touched) == 2
+    assert clock.now < 15
+
+
+def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
+    class Stuck(Scene):
+        def pod(self) -> Object:
+            return pod(going=True, state="running")
+
+    with pytest.raises(TimeLimitError, match="has not ended"):
+        ended(Stuck(clock), timeout=30)
