@@ -37,6 +37,7 @@ from lfgpods.upkeep import Synced
 
 if TYPE_CHECKING:
     from lfgpods.hosts import Host
+    from lfgpods.lock import OwnerLock
     from lfgpods.store import Store
 
 
@@ -114,24 +115,9 @@ class PodManager:
             if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
                 return replace(running, notices=notices)
             snapshot = self._cluster.settle(owner, snapshot, left, on_step)
-            pod = self._cluster.pod(owner, snapshot)
-            spec, differences = _wanted(request, pod.spec, snapshot)
-            drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
-            action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
-            intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
-            root_is_made = self._store.has_volumes_in(self._settings.volume_root)
-            with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
-                self._store.remember(intent)
-                lock.check()
-                made, found_again = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
-                notices += found_again
-                lock.release_soon()
-                if wait:
-                    left = max(1.0, deadline - time.monotonic())
-                    ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
-                    made = replace(made, pods=(ready,))
-                pod = self._remembered(self._cluster.pod(owner, made))
-        return replace(pod, differences=differences, notices=notices)
+            until = deadline if wait else None
+            pod = self._bring_up(owner, request, conversation_id, snapshot, lock, until, on_step)
+        return replace(pod, notices=notices + pod.notices)
 
     def exec(
         self,
@@ -271,6 +257,35 @@ class PodManager:
         return [self._remove(orphan, around, on_step) if orphan.removable else orphan for orphan in found]
 
     # What the use cases are made of.
+
+    def _bring_up(
+        self,
+        owner: Owner,
+        request: Request,
+        conversation_id: str | None,
+        snapshot: Snapshot,
+        lock: OwnerLock,
+        until: float | None,
+        on_step: OnStep,
+    ) -> Pod:
+        """Apply what REQUEST makes of the pod in SNAPSHOT, give LOCK back, and wait UNTIL a moment or not at all."""
+        pod = self._cluster.pod(owner, snapshot)
+        spec, differences = _wanted(request, pod.spec, snapshot)
+        drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
+        action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
+        intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
+        root_is_made = self._store.has_volumes_in(self._settings.volume_root)
+        with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
+            self._store.remember(intent)
+            lock.check()
+            made, notices = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
+            lock.release_soon()
+            if until is not None:
+                left = max(1.0, until - time.monotonic())
+                ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
+                made = replace(made, pods=(ready,))
+            pod = self._remembered(self._cluster.pod(owner, made))
+        return replace(pod, differences=differences, notices=notices)
 
     def _left_as_it_is(
         self, owner: Owner, snapshot: Snapshot, request: Request, update: bool, conversation_id: str | None

@@ -262,11 +262,13 @@ def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch:
         site.pods.ensure(owner)
         write_file(site, owner)
         site.pods.delete(owner)
-        return around
+        return replace(around, now=around.now + 7200)
 
     monkeypatch.setattr(upkeep, "look_around", and_then_it_is_used)
-    for orphan in site.pods.gc(apply=True, purge_older_than=2.0):
-        assert orphan.owner != owner or not orphan.removed
+    found = [orphan for orphan in site.pods.gc(apply=True, purge_older_than=3600.0) if orphan.owner == owner]
+    assert [(orphan.removable, orphan.removed, "in use again" in orphan.error) for orphan in found] == [
+        (True, False, True)
+    ]
     assert site.pods.ensure(owner).status is State.RUNNING
     assert file_is_there(site, owner)
 

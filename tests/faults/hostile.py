@@ -191,3 +191,17 @@ class HostileProcess:
     def close_stdin(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def harmless(text: str) -> bool:
+    """Whether a terminal only prints it."""
+    return all(char.isprintable() or char == "\n" for char in text)
+
+
+def skeleton(value: Any) -> Any:
+    """The structure of manifests without their values; annotations hold what they like."""
+    if isinstance(value, dict):
+        return {key: None if key == "annotations" else skeleton(below) for key, below in sorted(value.items())}
+    if isinstance(value, list):
+        return [skeleton(below) for below in value]
+    return type(value).__name__

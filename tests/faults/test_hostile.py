@@ -34,7 +34,18 @@ from lfgpods.settings import load_settings
 from lfgpods.spec import request_from_limits
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground
-from tests.faults.hostile import CANARY, Clock, EndlessError, HostileHost, Reply, TurncoatHost, replies, texts
+from tests.faults.hostile import (
+    CANARY,
+    Clock,
+    EndlessError,
+    HostileHost,
+    Reply,
+    TurncoatHost,
+    harmless,
+    replies,
+    skeleton,
+    texts,
+)
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -79,26 +90,12 @@ def told(figure: Figure, what: object) -> Iterator[None]:
         raise
 
 
-def harmless(text: str) -> bool:
-    """Whether a terminal only prints it."""
-    return all(char.isprintable() or char == "\n" for char in text)
-
-
 def check_error(error: LfgpodsError, *names: str) -> None:
     """ERROR can be shown to people and programs, and names one of NAMES."""
     told = show_error(error, Format.TABLE)
     assert harmless(told)
     assert json.loads(show_error(error, Format.JSON))["error"]["code"] == error.code
     assert not names or any(name in told for name in names), told
-
-
-def skeleton(value: Any) -> Any:
-    """The structure of manifests without their values; annotations hold what they like."""
-    if isinstance(value, dict):
-        return {key: None if key == "annotations" else skeleton(below) for key, below in sorted(value.items())}
-    if isinstance(value, list):
-        return [skeleton(below) for below in value]
-    return type(value).__name__
 
 
 PLAIN = load_settings({}, Path("/nonexistent/.env"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ class Clock:
         return self.now
 
 
-class Scene:
-    """A kubectl on whose cluster a second passes with each thing that a watch tells; POD tells what it is then."""
+class Scene(ABC):
+    """A kubectl on whose cluster a second passes with each thing that a watch tells."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -36,8 +37,9 @@ class Scene:
         self.warnings: list[Object] = []
         self.refused_until = 0.0
 
+    @abstractmethod
     def pod(self) -> Object | None:
-        raise NotImplementedError
+        """The one pod as it is now."""
 
     def get_pods(self, namespace: str, selector: str) -> list[Object]:
         pod = self.pod()
