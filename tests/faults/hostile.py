@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lfgpods.hosts import Host, Output, Process
+from lfgpods.spec import Request
 
 CANARY = "canary"
 """The file that a command makes which was not to run, in the current folder."""
@@ -205,3 +206,13 @@ def skeleton(value: Any) -> Any:
     if isinstance(value, list):
         return [skeleton(below) for below in value]
     return type(value).__name__
+
+
+requests = st.builds(
+    Request,
+    image=st.none() | texts,
+    memory=st.none() | texts,
+    cpu=st.none() | texts,
+    storage_size=st.none() | texts,
+    ports=st.just((1,)) | st.integers().map(lambda port: (port,)),
+)

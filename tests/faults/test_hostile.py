@@ -43,6 +43,7 @@ from tests.faults.hostile import (
     TurncoatHost,
     harmless,
     replies,
+    requests,
     skeleton,
     texts,
 )
@@ -100,15 +101,6 @@ def check_error(error: LfgpodsError, *names: str) -> None:
 
 PLAIN = load_settings({}, Path("/nonexistent/.env"))
 USUAL = skeleton(list(render(PLAIN, Owner.project("usual"), Request(ports=(1,)))))
-
-requests = st.builds(
-    Request,
-    image=st.none() | texts,
-    memory=st.none() | texts,
-    cpu=st.none() | texts,
-    storage_size=st.none() | texts,
-    ports=st.just((1,)) | st.integers().map(lambda port: (port,)),
-)
 
 
 def check_objects(owner: Owner, objects: tuple[Object, ...]) -> None:
