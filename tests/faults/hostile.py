@@ -12,7 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from lfgpods import LfgpodsError
 from lfgpods.hosts import Host, Output, Process
+from lfgpods.output import Format, show_error
 from lfgpods.spec import Request
 
 CANARY = "canary"
@@ -216,3 +218,11 @@ requests = st.builds(
     storage_size=st.none() | texts,
     ports=st.just((1,)) | st.integers().map(lambda port: (port,)),
 )
+
+
+def check_error(error: LfgpodsError, *names: str) -> None:
+    """ERROR can be shown to people and programs, and names one of NAMES."""
+    told = show_error(error, Format.TABLE)
+    assert harmless(told)
+    assert json.loads(show_error(error, Format.JSON))["error"]["code"] == error.code
+    assert not names or any(name in told for name in names), told

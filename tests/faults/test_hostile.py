@@ -28,7 +28,7 @@ from lfgpods.kubectl import Kubectl
 from lfgpods.labels import OWNER_ID, Object
 from lfgpods.manager import render
 from lfgpods.naming import names_of, resolve_owner
-from lfgpods.output import Format, show_error, show_manifests, show_pod, show_pods
+from lfgpods.output import Format, show_manifests, show_pod, show_pods
 from lfgpods.podexec import execute
 from lfgpods.settings import load_settings
 from lfgpods.spec import request_from_limits
@@ -41,6 +41,7 @@ from tests.faults.hostile import (
     HostileHost,
     Reply,
     TurncoatHost,
+    check_error,
     harmless,
     replies,
     requests,
@@ -89,14 +90,6 @@ def told(figure: Figure, what: object) -> Iterator[None]:
         if len(figure.broken) < 3:
             figure.breaks(f"{what!r:.200}: {type(error).__name__}: {error!s:.200}")
         raise
-
-
-def check_error(error: LfgpodsError, *names: str) -> None:
-    """ERROR can be shown to people and programs, and names one of NAMES."""
-    told = show_error(error, Format.TABLE)
-    assert harmless(told)
-    assert json.loads(show_error(error, Format.JSON))["error"]["code"] == error.code
-    assert not names or any(name in told for name in names), told
 
 
 PLAIN = load_settings({}, Path("/nonexistent/.env"))
