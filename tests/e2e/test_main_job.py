@@ -154,5 +154,6 @@ def test_a_dry_run_prints_the_manifests_and_touches_nothing(lab: Lab, new_owner:
     owner = new_owner("dry")
     dry = lab.lfgpods("create", "--project-id", owner.id, "--dry-run", "-o", "json")
     kinds = [obj["kind"] for obj in json.loads(dry.stdout)["items"]]
-    assert kinds == ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "Deployment", "Service"]
+    policies = ["NetworkPolicy", "LimitRange", "ResourceQuota"]
+    assert kinds == ["Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service", *policies, "Deployment"]
     assert_nothing_is_left(lab, owner)
