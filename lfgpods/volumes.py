@@ -51,7 +51,7 @@ echo "lfgpods-volume $state"
 _BEGIN = r"""
 cd -P "$1" 2>/dev/null || exit 0
 if [ -L "$2" ] || [ -L "$2.purging" ] || [ -L .lfgpods ]; then exit 72; fi
-[ ! -e "$2" ] || mkdir -m 0700 "./$2.purging" 2>/dev/null || [ -d "$2.purging" ] || exit 70
+[ ! -e "$2" ] || [ -d "$2.purging" ] || mkdir -m 0700 "./$2.purging" || exit 70
 """
 
 # Sets the folder aside by one rename, so that a purge that is cut short has either not touched a file or will be seen

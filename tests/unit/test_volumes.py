@@ -142,6 +142,21 @@ def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
     assert [path.name for path in root.iterdir()] == [".lfgpods"]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
+    root.mkdir(parents=True)
+    assert os.system(f"mount -t tmpfs tmpfs '{root}'") == 0
+    try:
+        prepare(root, "proj-a")
+        (root / "proj-a" / "file").write_text("precious")
+        assert os.system(f"mount -o remount,ro '{root}'") == 0
+        with pytest.raises(VolumeError) as refused:
+            volumes.purge(HOST, str(root), "proj-a")
+        assert (refused.value.code, (root / "proj-a" / "file").read_text()) == ("read_only", "precious")
+    finally:
+        os.system(f"umount '{root}'")
+
+
 def test_an_undone_purge_finds_nothing_to_move_the_folder_to(root: Path) -> None:
     prepare(root, "proj-a")
     (root / "proj-a" / "file").write_text("precious")
