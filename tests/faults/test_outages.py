@@ -240,7 +240,16 @@ def test_a_kubelet_that_is_stopped(real: Ground, machinery: Cluster, figures: Fi
     check(promises.told, promises.lost)
 
 
-SILENCE = ("cluster_unreachable", "kubectl", "time_limit", "outcome_unknown", "internal_error", "lock_lost", "refused")
+SILENCE = (
+    "cluster_unreachable",
+    "kubectl",
+    "time_limit",
+    "outcome_unknown",
+    "internal_error",
+    "lock_lost",
+    "refused",
+    "node_unreachable",
+)
 MOMENTS = {"create": (0.6,), "delete": (0.9,), "purge": (0.3, 0.9)}
 """When the API server is stopped, as parts of the steps that a whole run tells."""
 
