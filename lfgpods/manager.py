@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lfgpods import manifests, podexec, upkeep
+from lfgpods import manifests, upkeep
 from lfgpods.cluster import Cluster
 from lfgpods.errors import (
     LfgpodsError,
@@ -30,6 +30,7 @@ from lfgpods.recording import failures_remembered, only_logged, recorded
 from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
+from lfgpods.shells import Shells
 from lfgpods.spec import PodSpec, Request, same_quantity
 from lfgpods.state import Snapshot, State
 from lfgpods.text import mask
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from lfgpods.hosts import Host
     from lfgpods.lock import OwnerLock
     from lfgpods.store import Store
+
+TOUCH_EVERY = 10.0
+"""Seconds to which the time of a pod's last use is exact."""
 
 
 def _silent(step: str) -> None:
@@ -58,6 +62,8 @@ class PodManager:
             mask([settings.ssh.key_string, settings.ssh.key_passphrase])
         self._host = host or connect(self._settings)
         self._cluster = Cluster(self._host, self._settings)
+        self._shells = Shells(self._host, self._cluster.kubectl)
+        self._touched: dict[Owner, float] = {}
         self._opened_store: Store | None = None
 
     def __enter__(self) -> PodManager:
@@ -68,6 +74,7 @@ class PodManager:
 
     def close(self) -> None:
         """Give back the connection and the database."""
+        self._shells.close()
         self._host.close()
         if self._opened_store is not None:
             self._opened_store.close()
@@ -135,13 +142,12 @@ class PodManager:
         (it may have run); the last two hold the output so far.
         """
         stdout, stderr = bytearray(), bytearray()
-        remembered = self._store.find(owner)
-        known = remembered.pod_name if remembered and remembered.status is State.RUNNING else None
+        namespace = names_of(owner).namespace
+        known = self._shells.pod_of(namespace) or self._remembered_pod(owner)
 
         def run_in(pod_name: str) -> int:
-            return podexec.execute(
-                self._cluster.kubectl,
-                names_of(owner).namespace,
+            return self._shells.run(
+                namespace,
                 pod_name,
                 command,
                 stdin=stdin,
@@ -164,8 +170,7 @@ class PodManager:
             if isinstance(error, OutcomeUnknownError) and not error.link_lost:
                 self._tell_of_replacement(owner, pod_name, error)
             raise
-        with only_logged():
-            self._store.touch(owner)
+        self._touch(owner)
         return ExecResult(code, bytes(stdout), bytes(stderr))
 
     def delete(
@@ -187,6 +192,7 @@ class PodManager:
                 if not purge and removal.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
                     snapshot = self._cluster.snapshot(owner)
                 lock.check()
+                self._shells.close(pod.namespace)
                 if purge:
                     removal.purge(owner, snapshot, lock, timeout, on_step)
                 else:
@@ -278,6 +284,7 @@ class PodManager:
         with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
             self._store.remember(intent)
             lock.check()
+            self._shells.close(pod.namespace)
             made, notices = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
             lock.release_soon()
             if until is not None:
@@ -334,6 +341,18 @@ class PodManager:
             found = self._store.find(pod.owner)
             return replace(pod, last_used_at=found.last_used_at if found else None)
         return pod
+
+    def _touch(self, owner: Owner) -> None:
+        """Note in the store that OWNER's pod is being used, but for one that was noted a moment ago."""
+        now = time.monotonic()
+        if now - self._touched.get(owner, -TOUCH_EVERY) >= TOUCH_EVERY:
+            with only_logged():
+                self._store.touch(owner)
+                self._touched[owner] = now
+
+    def _remembered_pod(self, owner: Owner) -> str | None:
+        remembered = self._store.find(owner)
+        return remembered.pod_name if remembered and remembered.status is State.RUNNING else None
 
     def _running_pod(self, owner: Owner) -> str:
         """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""

@@ -1,4 +1,4 @@
-"""One command in one pod: bytes in, bytes out, and an outcome that is known or said to be unknown.
+"""Commands in a pod: bytes in, bytes out, and an outcome that is known or said to be unknown.
 
 The protocol is that of podexec.sh, which runs in the pod. The command and its words travel over stdin, so they
 show neither in a process list on the host nor in an audit log. Nothing here is ever retried.
@@ -12,16 +12,25 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
+from lfgpods.errors import (
+    HostError,
+    KubernetesError,
+    OutcomeUnknownError,
+    PodNotRunningError,
+    TimeLimitError,
+    UsageError,
+)
 from lfgpods.hosts import Process
 from lfgpods.kubectl import Kubectl
 
 CHUNK = 1 << 17
+READY_WITHIN = 10.0
+"""Seconds in which a shell that waits has to answer; most do so in a thousandth."""
 END_GRACE = 8.0
 """Seconds that a command and its group get to end, and its last output to arrive, after their time limit."""
 
@@ -69,16 +78,18 @@ class Command:
         except UnicodeEncodeError:
             raise UsageError("the command holds half a character (a lone surrogate)", "Pass it as UTF-8.") from None
 
-    def header(self, token: str, feed: bool) -> bytes:
-        """podexec.sh and the lines that it reads first."""
+    def lines(self, *, feed: bool) -> str:
+        """What podexec.sh reads of a command after its token; with FEED it goes on with the command's stdin."""
         words = self.argv if self.line is None else (self.line,)
         mode = "argv" if self.line is None else "shell"
-        lines = [_script(), token, _escaped(self.workdir or ""), mode, "yes" if feed else "no", str(len(words))]
-        return "\n".join([*lines, *map(_escaped, words), ""]).encode()
+        lines = [_escaped(self.workdir or ""), mode, "yes" if feed else "no", str(len(words))]
+        return "\n".join([*lines, *map(_escaped, words), ""])
 
 
 def _escaped(text: str) -> str:
     """TEXT as one ASCII line that `printf %b` gives back byte for byte."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     return "".join(
         chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\0{byte:03o}"
         for byte in text.encode("utf-8", "surrogateescape")
@@ -95,61 +106,102 @@ def _script() -> str:
     return _escaped("\n".join(line for line in lines if line and not line.lstrip().startswith("#")))
 
 
-def execute(
-    kubectl: Kubectl,
-    namespace: str,
-    pod: str,
-    command: Command,
-    *,
-    stdin: Source | None = None,
-    timeout: float | None = None,
-    on_stdout: Sink,
-    on_stderr: Sink,
-) -> int:
-    """Run COMMAND in POD and return its exit code; output goes to the sinks as it comes.
+class ShellIsGoneError(Exception):
+    """The shell does not take a command any more, for whatever reason; nothing of it has run."""
 
-    Raises TimeLimitError after TIMEOUT seconds, when the command's process group has been ended;
-    PodNotRunningError or KubernetesError when nothing ran; OutcomeUnknownError when no proof of its end came.
+
+class Shell:
+    """A shell in POD that runs commands one after another, each with processes of its own.
+
+    Opened at once, in one remote command; it ends when this end closes or is lost.
     """
-    command.check()
-    token = secrets.token_hex(16)
-    header = command.header(token, feed=stdin is not None)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    out, err = _Stream(token), _Stream(token, marked_start=True)
-    with ExitStack() as stack:
-        process = stack.enter_context(closing(kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])))
-        limiter = threading.Timer(timeout or 0, process.close_stdin)
-        if timeout is not None:
-            limiter.daemon = True
-            limiter.start()  # beside the loop, which may be held up by whoever takes the output
-        stack.callback(limiter.cancel)
-        with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
-            process.write(header if stdin is not None else header + b"0\n")
-        fed = stdin is None
-        give_up: float | None = None
-        while not (out.ended and err.ended):
-            now = time.monotonic()
-            if give_up is None and deadline is not None and now >= deadline:
-                process.close_stdin()
-                give_up = now + END_GRACE
-            if give_up is not None and now >= give_up:
-                break
-            limit = give_up if give_up is not None else deadline
-            output = process.read(1.0 if limit is None else min(1.0, max(0.0, limit - now)))
-            if data := out.feed(output.stdout):
-                on_stdout(data)
-            if data := err.feed(output.stderr):
-                on_stderr(data)
-            if stdin is not None and err.started and not fed:
-                _start_feeding(process, stdin)
-                fed = True
-            if output.ended:
-                break
+
+    def __init__(self, kubectl: Kubectl, namespace: str, pod: str) -> None:
+        self._kubectl = kubectl
+        self._pod = pod
+        self._process = kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])
+        self._is_new = True
+        self.is_clean = False
+        """Whether the last command has ended, and nothing more of its input is on the way."""
+
+    def close(self) -> None:
+        self._process.close()
+
+    def run(
+        self,
+        command: Command,
+        *,
+        stdin: Source | None = None,
+        timeout: float | None = None,
+        on_stdout: Sink,
+        on_stderr: Sink,
+    ) -> int:
+        """Run COMMAND and return its exit code; output goes to the sinks as it comes.
+
+        Raises TimeLimitError after TIMEOUT seconds, when the command's process group has been ended;
+        PodNotRunningError or KubernetesError when nothing ran, ShellIsGoneError when nothing ran in a shell that has
+        run others before; OutcomeUnknownError when no proof of its end came. After an error close the shell.
+        """
+        command.check()
+        self.is_clean = False
+        token = secrets.token_hex(16)
+        lines = command.lines(feed=stdin is not None)
+        out, err = _Stream(token), _Stream(token)
+        process = self._process
+        if self._is_new:
+            lines = f"{_script()}\n{token}\n{lines}"
+            self._is_new = False
+        else:
+            self._wait_for_start(token, out, err)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with ExitStack() as stack:
+            if timeout is not None:
+                limiter = threading.Timer(timeout, process.close_stdin)
+                limiter.daemon = True
+                limiter.start()  # beside the loop, which may be held up by whoever takes the output
+                stack.callback(limiter.cancel)
+            with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
+                process.write(lines.encode())
+            feeder: _Feeder | None = None
+            give_up: float | None = None
+            while not (out.ended and err.ended):
+                if stdin is not None and err.started and feeder is None:
+                    feeder = _Feeder(process, stdin)
+                    feeder.start()
+                now = time.monotonic()
+                if give_up is None and deadline is not None and now >= deadline:
+                    process.close_stdin()
+                    give_up = now + END_GRACE
+                if give_up is not None and now >= give_up:
+                    break
+                limit = give_up if give_up is not None else deadline
+                output = process.read(1.0 if limit is None else min(1.0, max(0.0, limit - now)))
+                if data := out.feed(output.stdout):
+                    on_stdout(data)
+                if data := err.feed(output.stderr):
+                    on_stderr(data)
+                if output.ended:
+                    break
         if give_up is not None:
             raise _timed_out(timeout, ended=err.ended)
-        if out.ended and err.ended:
-            return _exit_code(err.trailer, command)
-        raise _without_trailer(kubectl, process.exit_code, err, pod)
+        if not (out.ended and err.ended):
+            raise _without_trailer(self._kubectl, process.exit_code, err, self._pod)
+        self.is_clean = stdin is None or (feeder is not None and feeder.has_fed_all)
+        return _exit_code(err.trailer, command)
+
+    def _wait_for_start(self, token: str, out: _Stream, err: _Stream) -> None:
+        """Have the shell say that it takes a further command, which is sent only then: it is never lost with it."""
+        deadline = time.monotonic() + READY_WITHIN
+        try:
+            self._process.write(f"{token}\n".encode())
+            while not (out.started and err.started):
+                output = self._process.read(deadline - time.monotonic())
+                out.feed(output.stdout)
+                err.feed(output.stderr)
+                if output.ended or time.monotonic() >= deadline:
+                    raise ShellIsGoneError
+        except (BrokenPipeError, HostError) as error:
+            raise ShellIsGoneError from error
 
 
 def _exit_code(trailer: str, command: Command) -> int:
@@ -201,32 +253,37 @@ def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod:
 _CREATE_HINT = "Bring it back with lfgpods create."
 
 
-def _start_feeding(process: Process, stdin: Source) -> None:
-    """Send what STDIN gives, in a thread of its own; after the command began, so that none is lost if it never does."""
+class _Feeder(threading.Thread):
+    """Sends what STDIN gives; started after the command began, so that none is lost if it never does."""
 
-    def feed() -> None:
+    def __init__(self, process: Process, stdin: Source) -> None:
+        super().__init__(name="lfgpods-stdin", daemon=True)
+        self._process = process
+        self._stdin = stdin
+        self.has_fed_all = False
+
+    def run(self) -> None:
         try:
-            while (data := stdin.read(CHUNK)) != b"":
+            while (data := self._stdin.read(CHUNK)) != b"":
                 if data is None:  # nothing there for now, as a descriptor that does not block says
-                    select.select([cast(Any, stdin)], [], [])
+                    select.select([cast(Any, self._stdin)], [], [])
                     continue
-                process.write(b"%d\n%b" % (len(data), data))
-            process.write(b"0\n")
+                self._process.write(b"%d\n%b" % (len(data), data))
+            self._process.write(b"0\n")
+            self.has_fed_all = True
         except (OSError, ValueError, TypeError):
             # The stream's end is told by its reader. Input that cannot be read leaves the chunks unended,
             # and the pod then ends the command rather than have it take a part for the whole.
-            process.close_stdin()
-
-    threading.Thread(target=feed, name="lfgpods-stdin", daemon=True).start()
+            self._process.close_stdin()
 
 
 class _Stream:
     """One output stream without what podexec.sh adds to it."""
 
-    def __init__(self, token: str, *, marked_start: bool = False) -> None:
+    def __init__(self, token: str) -> None:
         self._token = token.encode()
         self._start = self._token + b" start\n"
-        self.started = not marked_start
+        self.started = False
         self.ended = False
         self.trailer = ""
         self.held = b""
@@ -239,7 +296,7 @@ class _Stream:
         if not self.started:
             _, found, rest = self.held.partition(self._start)
             if not found:
-                return b""  # kubectl's own words
+                return b""  # kubectl's own words, or late ones of an earlier command
             self.started, self.held = True, rest
         before, found, after = self.held.partition(self._token)
         if found:

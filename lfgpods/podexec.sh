@@ -1,45 +1,58 @@
-# Runs one command in a pod and says for certain how it ended. lfgpods speaks to it over stdin: a token, a working directory, a mode, whether stdin follows, and the command's words, one escaped
-# line each; then the command's own stdin in chunks, "<length>" and that many bytes, up to "0". From then on an
-# open stdin means that somebody is still there: at its end, and when it ends in the middle of the chunks, the
-# command and its process group are ended. The token alone on stdout and the token with the exit code on stderr
-# come after the last byte of the command.
+# A shell in a pod that runs commands, one after another, and says for certain how each one ended. lfgpods speaks to
+# it over stdin: a one-time token, to which both streams answer that this is where the command's output begins; a
+# working directory, a mode, whether stdin follows, and the command's words, one escaped line each; then the command's
+# own stdin in chunks, "<length>" and that many bytes, up to "0". From then on an open stdin means that somebody is
+# still there: at its end, and when it ends in the middle of the chunks, the command and its process group are ended.
+# The token alone on stdout and the token with the exit code on stderr come after the last byte of the command.
+# Each command has processes of its own, so that nothing of it is left for the next; where something is, or may be,
+# this shell ends and another one has to be opened.
 
-decode() { decoded=$(printf '%bx' "$1"); decoded=${decoded%x}; }
+decode() { case $1 in *\\*) decoded=$(printf '%bx' "$1") && decoded=${decoded%x} ;; *) decoded=$1 ;; esac; }
 
-read -r token || exit 0
-IFS= read -r line && decode "$line" && dir=$decoded
-read -r mode && read -r feed && read -r count || exit 0
+# What becomes the command. It is started ahead and is told what to do over its stdin, whose rest is the command's.
+# What a command could inherit is called lfg_something, as the image may have a variable of any other name.
+lfg_worker='
+decode() { case $1 in *\\*) lfg_word=$(printf %bx "$1") && lfg_word=${lfg_word%x} ;; *) lfg_word=$1 ;; esac; }
+IFS= read -r lfg_word && read -r lfg_mode && read -r lfg_feed && read -r lfg_count || exit 1
+decode "$lfg_word" && lfg_dir=$lfg_word
 set --
-while [ "$count" -gt 0 ]; do
-  IFS= read -r line || exit 0
-  decode "$line"
-  set -- "$@" "$decoded"
-  count=$((count - 1))
+while [ "$lfg_count" -gt 0 ]; do
+  IFS= read -r lfg_word || exit 1
+  decode "$lfg_word"
+  set -- "$@" "$lfg_word"
+  lfg_count=$((lfg_count - 1))
 done
-printf '%s start\n' "$token" >&2
+read -r lfg_word || exit 1
+[ -z "$lfg_dir" ] || cd "$lfg_dir" || exit 1
+[ "$lfg_feed" = yes ] || exec </dev/null
+if [ "$lfg_mode" = shell ]; then
+  unset -f decode
+  eval "unset lfg_word lfg_mode lfg_feed lfg_count lfg_dir; set --; $1"
+else
+  case $1 in -*) if (exec -- true) 2>/dev/null; then exec -- "$@"; fi ;; esac
+  exec "$@"
+fi'
 
-finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&2; exit 0; }
-
-if [ "$dir" ]; then cd "$dir" 2>/dev/null || finish workdir; else cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null; fi
-session=; if command -v setsid >/dev/null 2>&1; then session=setsid; fi
+cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null
+lfg_session=; if command -v setsid >/dev/null 2>&1; then lfg_session=setsid; fi
 
 # Shells ignore SIGINT and SIGQUIT in what they start in the background; where env can, it undoes that.
-if env --default-signal=INT,QUIT true 2>/dev/null; then session="$session env --default-signal=INT,QUIT"; fi
+if env --default-signal=INT,QUIT true 2>/dev/null; then lfg_session="$lfg_session env --default-signal=INT,QUIT"; fi
 
-signal_group() { if [ "$session" ]; then kill "-$1" "-$pid" || kill "-$1" "$pid"; else kill "-$1" "$pid"; fi; }
+signal_group() { if [ "$lfg_session" ]; then kill "-$1" "-$pid" || kill "-$1" "$pid"; else kill "-$1" "$pid"; fi; }
 
-# Feeds the command and watches over it. Once it has begun to end the command it sees it through.
+# Feeds the command and watches over it. Ended by SIGHUP it had not fed all, by SIGTERM it had; once it has begun to
+# end the command it sees it through.
 attend() {
-  trap - TERM
-  while IFS= read -r length && [ "$length" -gt 0 ]; do
-    dd bs="$length" count=1 iflag=fullblock >&7 || break
-  done
-  if [ "$length" = 0 ]; then
-    exec 7>&-
-    while read -r line; do :; done
-  else
-    cat
+  trap - HUP TERM
+  if [ "$feed" = yes ]; then
+    while IFS= read -r length && [ "$length" -gt 0 ]; do
+      dd bs="$length" count=1 iflag=fullblock >&7 || break
+    done
+    if [ "$length" = 0 ]; then exec 7>&-; else cat; fi
   fi
+  trap '' HUP
+  while read -r line; do :; done
   trap '' TERM
   signal_group TERM
   rounds=0
@@ -50,26 +63,67 @@ attend() {
   signal_group KILL
 }
 
-exec 3<&0
-: | {
-  if [ "$feed" = yes ]; then
-    exec 6<&0 7>/proc/self/fd/0 # a pipe whose both ends are ours
-  else
-    exec 6</dev/null 7>/dev/null
-  fi
-  exec 0</dev/null
-  if [ "$mode" = shell ]; then
-    printf '%s' "$1" | $session sh -c 'text=$(cat; echo x); exec <&6 6<&-; eval "${text%x}"' 3<&- 7>&- &
-  else
-    $session "$@" <&6 3<&- 6<&- 7>&- &
-  fi
+finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&5; }
+
+# One command; its exit code says whether stdin stands where the next one begins.
+serve() {
+  exec 6<&0 7>/proc/self/fd/0 0<&3 # the pipe before us has both its ends here: it is the command's stdin
+  $lfg_session sh -c "$lfg_worker" sh <&6 3<&- 5>&- 6<&- 7>&- &
   pid=$!
-  exec 6<&- 5>&2 2>/dev/null # from here on the shell itself has nothing to say
-  attend <&3 3<&- 5>&- >/dev/null &
-  exec 3<&- 7>&-
+  exec 2>/dev/null 6<&- # from here on the shell itself has nothing to say
+  read -r token || exit 1
+  printf '%s start\n' "$token"
+  printf '%s start\n' "$token" >&5
+  IFS= read -r line && read -r mode && read -r feed && read -r count || exit 1
+  printf '%s\n' "$line" "$mode" "$feed" "$count" >&7
+  decode "$line" && dir=$decoded
+  while [ "$count" -gt 0 ]; do
+    IFS= read -r line || exit 1
+    printf '%s\n' "$line" >&7
+    count=$((count - 1))
+  done
+  if [ "$dir" ] && ! cd "$dir"; then
+    finish workdir
+    exit 1
+  fi
+  echo go >&7
+  attend <&3 5>&- >/dev/null &
+  attendant=$!
+  exec 0</dev/null 3<&- 7>&-
   wait "$pid"
   code=$?
-  kill -TERM "$!"
-  wait "$!"
-  finish "$code" 2>&5
+  kill -HUP "$attendant"
+  kill -TERM "$attendant"
+  wait "$attendant"
+  [ "$?" = 143 ] || [ "$feed" = no ]
+  clean=$?
+  finish "$code"
+  exit "$clean"
 }
+
+# Whether the descriptor with this information is open for writing.
+writes() {
+  while read -r lfg_key lfg_value; do
+    [ "$lfg_key" != flags: ] || case $lfg_value in *0) return 1 ;; esac
+  done <"$1"
+}
+
+# Whether a process that an earlier command left behind can still write to our streams, or might.
+held() {
+  for lfg_process in /proc/[0-9]*; do
+    [ "$lfg_process" != "/proc/$$" ] && [ -e "$lfg_process" ] || continue
+    [ -r "$lfg_process/fd" ] || return 0
+    for lfg_file in "$lfg_process"/fd/*; do
+      if [ "$lfg_file" -ef "/proc/$$/fd/1" ] || [ "$lfg_file" -ef "/proc/$$/fd/5" ]; then
+        writes "$lfg_process/fdinfo/${lfg_file##*/}" && return 0
+      fi
+    done
+  done 2>/dev/null
+  return 1
+}
+
+exec 3<&0 5>&2
+while : | (serve); do
+  [ "/proc/$$/fd/1" -ef /proc/self/fd/1 ] || exit 0 # here nobody can be asked what is held
+  held && exit 0
+done

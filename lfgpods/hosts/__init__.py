@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +73,13 @@ class Host(Protocol):
     @property
     def address(self) -> str:
         """The address at which its node ports answer."""
+
+    @property
+    def capacity(self) -> int | None:
+        """How many processes can be open at once; None where only the machine limits them."""
+
+    def when_full(self, make_room: Callable[[], object]) -> None:
+        """Have MAKE_ROOM called, from a thread of its own, when a command waits because no more can be open."""
 
     def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
         """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost.

@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lfgpods.errors import HostError
 from lfgpods.hosts import Output, in_sequence
@@ -22,6 +22,11 @@ class LocalHost:
     def __init__(self, *, access_host: str | None = None, context: str | None = None) -> None:
         self.name = f"this machine ({context})" if context else "this machine"
         self.address = access_host or "localhost"
+
+    capacity = None
+
+    def when_full(self, make_room: Callable[[], object]) -> None:
+        """It never is."""
 
     def open(
         self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -143,6 +143,7 @@ class HostileHost:
     """Answers each command with the next reply, over and over."""
 
     name = address = "hostile"
+    capacity = None
     MOST = 400
 
     def __init__(self, given: Sequence[Reply], clock: Clock) -> None:
@@ -159,11 +160,15 @@ class HostileHost:
             raise EndlessError(f"{self._count} commands, the last one {argv!r:.300}")
         return HostileProcess(self._given[self._count % len(self._given)])
 
+    def when_full(self, make_room: Callable[[], object]) -> None: ...
+
     def close(self) -> None: ...
 
 
 class TurncoatHost:
     """HOST itself, but for one command, which gets another reply."""
+
+    capacity = None
 
     def __init__(self, host: Host, number: int, reply: Reply) -> None:
         self._host = host
@@ -177,6 +182,8 @@ class TurncoatHost:
             self._left -= 1
             now = self._left == -1
         return HostileProcess(self._reply) if now else self._host.open(argv, after=after, ends_with_us=ends_with_us)
+
+    def when_full(self, make_room: Callable[[], object]) -> None: ...
 
     def close(self) -> None: ...
 

@@ -29,8 +29,8 @@ from lfgpods.labels import OWNER_ID, Object
 from lfgpods.manager import render
 from lfgpods.naming import names_of, resolve_owner
 from lfgpods.output import Format, show_manifests, show_pod, show_pods
-from lfgpods.podexec import execute
 from lfgpods.settings import load_settings
+from lfgpods.shells import Shells
 from lfgpods.spec import request_from_limits
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground
@@ -210,12 +210,13 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
     fake = tmp_path / "kubectl"
     fake.write_text('#!/bin/sh\n# exec -i -n NAMESPACE POD -- sh ARGUMENT...\nshift 7\nexec sh "$@"\n')
     fake.chmod(0o755)
-    kubectl = Kubectl(LocalHost(), [str(fake)])
+    host = LocalHost()
+    shells = Shells(host, Kubectl(host, [str(fake)]))
     prints = ("sh", "-c", 'printf "%s\\0" "$@"', "sh")
 
     def in_the_pod(command: Command) -> tuple[int, bytes, bytes]:
         out, err = bytearray(), bytearray()
-        code = execute(kubectl, "n", "p", command, timeout=60, on_stdout=out.extend, on_stderr=err.extend)
+        code = shells.run("n", "p", command, timeout=60, on_stdout=out.extend, on_stderr=err.extend)
         return code, bytes(out), bytes(err)
 
     def on_the_host(argv: tuple[str, ...]) -> tuple[int, bytes, bytes]:
@@ -245,6 +246,7 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
             else:
                 assert got == (0, expected, b"")
 
+    shells.close()
     words_arrive_as_they_are()
     assert [path.name for path in tmp_path.iterdir()] == ["kubectl"], f"{CANARY}: something ran on the host"
     check(figure)

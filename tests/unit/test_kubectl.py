@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -33,6 +33,7 @@ class ScriptedHost:
     """Answers every command with what it was given, and remembers what it was asked."""
 
     name = address = "scripted"
+    capacity = None
 
     def __init__(
         self, stdout: bytes | Sequence[bytes] = b"", *, exit_code: int | None = 0, stderr: bytes = b""
@@ -46,6 +47,8 @@ class ScriptedHost:
     ) -> ScriptedProcess:
         self.argv = list(argv)
         return self.process
+
+    def when_full(self, make_room: Callable[[], object]) -> None: ...
 
     def close(self) -> None: ...
 

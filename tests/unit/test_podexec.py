@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, execute
+from lfgpods.podexec import Command, Shell
 from tests.waiting import eventually
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shell.split()[0])]
@@ -46,7 +47,8 @@ class Pod:
         self.stderr.clear()
         command = Command(line, argv, workdir)
         options = {"on_stdout": self.stdout.extend, "on_stderr": self.stderr.extend, **options}
-        code = execute(self.kubectl, "namespace", "pod", command, **options)
+        with closing(Shell(self.kubectl, "namespace", "pod")) as shell:
+            code = shell.run(command, **options)
         return code, bytes(self.stdout), bytes(self.stderr)
 
 
@@ -222,7 +224,7 @@ def fake(tmp_path: Path, script: str) -> Pod:
 
 @pytest.mark.parametrize("code", [0, 1, 137])
 def test_no_trailer_is_no_result_whatever_the_exit_code(tmp_path: Path, code: int) -> None:
-    script = f'read -r script; read -r token; echo "$token start" >&2; echo some; exit {code}'
+    script = f'read -r script; read -r token; echo "$token start"; echo "$token start" >&2; echo some; exit {code}'
     pod = fake(tmp_path, script)
     with pytest.raises(OutcomeUnknownError, match="outcome unknown"):
         pod.run("true")
@@ -289,7 +291,7 @@ WRONG = [Command(), Command("a", ("b",)), Command("a\0b"), Command(argv=("a", "\
 @pytest.mark.parametrize("command", WRONG)
 def test_a_command_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
     with pytest.raises(UsageError):
-        execute(fake(tmp_path, "exit 1").kubectl, "n", "p", command, on_stdout=print, on_stderr=print)
+        fake(tmp_path, f"cat > {tmp_path}/said").run(command.line, *command.argv)
 
 
 def test_many_threads_get_their_own_results(tmp_path: Path) -> None:

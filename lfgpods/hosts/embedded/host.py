@@ -50,6 +50,11 @@ class EmbeddedHost:
         self._machine = LocalHost(access_host=access_host)
         self._cluster = Cluster(self.folder)
 
+    capacity = None
+
+    def when_full(self, make_room: Callable[[], object]) -> None:
+        """It never is."""
+
     @property
     def faults(self) -> Faults:
         """What goes wrong on purpose, for every process that uses the folder; set it to change that."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import paramiko
@@ -18,7 +18,7 @@ import paramiko
 from lfgpods.hosts import in_sequence
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
-from lfgpods.hosts.ssh.pool import Pool
+from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
 from lfgpods.hosts.ssh.process import SshProcess
 from lfgpods.settings import SshSettings
 
@@ -56,6 +56,13 @@ class SshHost:
     @property
     def address(self) -> str:
         return self._access_host or self._settings.host
+
+    @property
+    def capacity(self) -> int:
+        return CONNECTIONS * CHANNELS
+
+    def when_full(self, make_room: Callable[[], object]) -> None:
+        self._pool.make_room = make_room
 
     def open(
         self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False

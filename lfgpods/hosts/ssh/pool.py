@@ -72,6 +72,8 @@ class Pool:
         self._no_login_before = 0.0
         self._failures = 0
         self._failure: HostError | None = None
+        self.make_room: Callable[[], object] = lambda: None
+        """Called where a caller has to wait, as others may hold channels that they can do without."""
 
     def open_channel(self) -> tuple[paramiko.Channel, Callable[[], None]]:
         """A session channel, and what is to be called when it is closed. Nothing has run on it.
@@ -115,6 +117,7 @@ class Pool:
                     raise HostError(
                         f"{self._name} is busy with {taken} commands of ours", "Run fewer at once.", code="busy"
                     )
+                threading.Thread(target=self.make_room, name="lfgpods-make-room", daemon=True).start()
                 rests = [line.rests_until for line in self._lines if line.rests_until > now]
                 self._changed.wait(min([deadline, now + 1.0, *rests]) - now)  # nobody tells of a line that died
 
