@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from lfgpods.cli import main
+from lfgpods.cli import program
 
-sys.exit(main())
+sys.exit(program())

@@ -5,6 +5,7 @@ The cluster is the truth; the store remembers. Everything is safe to call again 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from lfgpods.lock import OwnerLock
     from lfgpods.store import Store
 
+IDLE_SECONDS = 60.0
+"""For how long a shell in a pod waits for a next command, where LFGPODS_KEEP does not say."""
 TOUCH_EVERY = 10.0
 """Seconds to which the time of a pod's last use is exact."""
 
@@ -62,7 +65,7 @@ class PodManager:
             mask([settings.ssh.key_string, settings.ssh.key_passphrase])
         self._host = host or connect(self._settings)
         self._cluster = Cluster(self._host, self._settings)
-        self._shells = Shells(self._host, self._cluster.kubectl)
+        self._shells = Shells(self._host, self._cluster.kubectl, idle_seconds=settings.keep or IDLE_SECONDS)
         self._touched: dict[Owner, float] = {}
         self._opened_store: Store | None = None
 
@@ -79,6 +82,11 @@ class PodManager:
         if self._opened_store is not None:
             self._opened_store.close()
             self._opened_store = None
+
+    @property
+    def host_name(self) -> str:
+        """How messages and the store call the Kubernetes host."""
+        return self._host.name
 
     @property
     def _store(self) -> Store:
@@ -135,8 +143,11 @@ class PodManager:
         timeout: float | None = None,
         on_stdout: Sink | None = None,
         on_stderr: Sink | None = None,
+        cancelled: threading.Event | None = None,
     ) -> ExecResult:
         """Run COMMAND in OWNER's pod; its exit code and output, where no sink takes the output as it comes.
+
+        CANCELLED, once set by another thread, ends the command.
 
         Raises PodNotFoundError, PodNotRunningError, TimeLimitError (the command was ended) or OutcomeUnknownError
         (it may have run); the last two hold the output so far.
@@ -154,6 +165,7 @@ class PodManager:
                 timeout=timeout,
                 on_stdout=on_stdout or stdout.extend,
                 on_stderr=on_stderr or stderr.extend,
+                cancelled=cancelled,
             )
 
         pod_name = known or self._running_pod(owner)

@@ -31,6 +31,7 @@ from lfgpods.kubectl import Kubectl
 CHUNK = 1 << 17
 READY_WITHIN = 10.0
 """Seconds in which a shell that waits has to answer; most do so in a thousandth."""
+LOOK_EVERY, CANCELLED_WITHIN = 1.0, 0.2
 END_GRACE = 8.0
 """Seconds that a command and its group get to end, and its last output to arrive, after their time limit."""
 
@@ -135,8 +136,9 @@ class Shell:
         timeout: float | None = None,
         on_stdout: Sink,
         on_stderr: Sink,
+        cancelled: threading.Event | None = None,
     ) -> int:
-        """Run COMMAND and return its exit code; output goes to the sinks as it comes.
+        """Run COMMAND and return its exit code; output goes to the sinks as it comes. CANCELLED, once set, ends it.
 
         Raises TimeLimitError after TIMEOUT seconds, when the command's process group has been ended;
         PodNotRunningError or KubernetesError when nothing ran, ShellIsGoneError when nothing ran in a shell that has
@@ -174,8 +176,11 @@ class Shell:
                     give_up = now + END_GRACE
                 if give_up is not None and now >= give_up:
                     break
+                if cancelled is not None and cancelled.is_set():
+                    raise _cancelled()
                 limit = give_up if give_up is not None else deadline
-                output = process.read(1.0 if limit is None else min(1.0, max(0.0, limit - now)))
+                patience = LOOK_EVERY if cancelled is None else CANCELLED_WITHIN
+                output = process.read(patience if limit is None else min(patience, max(0.0, limit - now)))
                 if data := out.feed(output.stdout):
                     on_stdout(data)
                 if data := err.feed(output.stderr):
@@ -219,6 +224,14 @@ def _timed_out(timeout: float | None, *, ended: bool) -> TimeLimitError:
     return TimeLimitError(
         f"the command was told to end after {timeout:g} s, and has not confirmed it",
         "It may still run; look with: lfgpods exec ... -c 'ps'",
+    )
+
+
+def _cancelled() -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        "outcome unknown: the command was told to end before it had ended by itself",
+        "It may have run in part; check what it did before you run it again.",
+        code="cancelled",
     )
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from lfgpods.errors import SettingsError, UsageError
 from lfgpods.spec import POD_SECURITY_LEVELS, Hardening, PodSpec, Resources, checked
+from lfgpods.text import duration
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class Settings:
     hardening: Hardening
     timeout: float
     log_file: Path
+    keep: float | None
+    """Seconds for which a keeper and the shells in pods wait for a next command; no keeper where it is None."""
     lock_namespace: str
     """Where the Leases are that lock an owner while its objects are changed."""
 
@@ -116,6 +119,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         hardening=hardening,
         timeout=values.get("LFGPODS_TIMEOUT", _seconds) or 300.0,
         log_file=(values.get("LFGPODS_LOG_FILE", _path) or data_dir / "lfgpods.log").absolute(),
+        keep=values.get("LFGPODS_KEEP", _duration) or None,
         lock_namespace=values.get("LFGPODS_LOCK_NAMESPACE", _label) or "default",
     )
 
@@ -250,6 +254,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 1e6:
         raise ValueError("a number of seconds above 0")
     return seconds
+
+
+def _duration(text: str) -> float:
+    try:
+        return 0.0 if text == "0" else duration(text)
+    except ValueError:
+        raise ValueError("a time such as 90s, 10m or 2h, or 0") from None
 
 
 def _boolean(text: str) -> bool:

@@ -17,7 +17,6 @@ from lfgpods.podexec import Command, Shell, ShellIsGoneError, Sink, Source
 
 IDLE = 8
 """Shells that may wait for a next command."""
-IDLE_SECONDS = 60.0
 QUEUE_TIMEOUT = 60.0
 
 
@@ -34,10 +33,12 @@ class _Idle:
 class Shells:
     """The shells of one manager on HOST; safe for many threads, each of which has a shell of its own meanwhile."""
 
-    def __init__(self, host: Host, kubectl: Kubectl) -> None:
+    def __init__(self, host: Host, kubectl: Kubectl, *, idle_seconds: float = 60.0) -> None:
+        """A shell ends when it has waited for IDLE_SECONDS."""
         self._kubectl = kubectl
         self._name = host.name
         self._capacity = host.capacity
+        self._idle_seconds = idle_seconds
         self._changed = threading.Condition()
         self._idle: list[_Idle] = []
         self._busy = 0
@@ -59,6 +60,7 @@ class Shells:
         timeout: float | None = None,
         on_stdout: Sink,
         on_stderr: Sink,
+        cancelled: threading.Event | None = None,
     ) -> int:
         """Run COMMAND in a shell that waits in POD, or else in a new one. As `Shell.run`.
 
@@ -70,7 +72,14 @@ class Shells:
             is_clean = False
             try:
                 shell = shell or Shell(self._kubectl, namespace, pod)
-                code = shell.run(command, stdin=stdin, timeout=timeout, on_stdout=on_stdout, on_stderr=on_stderr)
+                code = shell.run(
+                    command,
+                    stdin=stdin,
+                    timeout=timeout,
+                    on_stdout=on_stdout,
+                    on_stderr=on_stderr,
+                    cancelled=cancelled,
+                )
                 is_clean = shell.is_clean
                 return code
             except ShellIsGoneError:
@@ -137,16 +146,16 @@ class Shells:
             idle.shell.close()
 
     def _sweep(self) -> None:
-        """End each shell that has waited for IDLE_SECONDS; ends when none waits."""
+        """End each shell that has waited long enough; ends when none waits."""
         while True:
             with self._changed:
                 now = time.monotonic()
-                leaving = [idle for idle in self._idle if now - idle.since >= IDLE_SECONDS]
+                leaving = [idle for idle in self._idle if now - idle.since >= self._idle_seconds]
                 self._idle = self._idle[len(leaving) :]
                 if not self._idle and not leaving:
                     self._sweeper = None
                     return
                 if not leaving:
-                    self._changed.wait(self._idle[0].since + IDLE_SECONDS - now)
+                    self._changed.wait(self._idle[0].since + self._idle_seconds - now)
             for idle in leaving:
                 idle.shell.close()

@@ -12,6 +12,7 @@ MASK = "***"
 _SHORTEST = 4
 """Fewer characters are found everywhere: masking them would tell what they are."""
 _SHORTEST_LINE = 16
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _WORDS = r"(?:password|passwd|passphrase|token|secret|api[-_]?key)"
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\S+)"""
@@ -35,6 +36,14 @@ _known: set[str] = set()
 def printable(text: str) -> str:
     """TEXT with everything that could steer a terminal written out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def duration(text: str) -> float:
+    """The seconds of a time such as 90s, 12h, 30d or 2w. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
+    if match is None:
+        raise ValueError(f"not a time: {text!r}")
+    return float(int(match[1]) * _SECONDS[match[2]])
 
 
 def one_line(text: str, longest: int = 300) -> str:

@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from lfgpods.cli.app import main
+import gc
+import sys
 
-__all__ = ["main"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    from lfgpods.cli.app import main as run
+
+    return run(argv)
+
+
+def program() -> int:
+    """What the shell starts as `lfgpods`: a keeper runs the command line if there is one, else this process does.
+
+    A process that lives for one command has no garbage worth looking for: at its start and at its end that would
+    cost more than all that it does itself.
+    """
+    gc.disable()
+    try:
+        from lfgpods.cli.handover import hand_over
+
+        code = hand_over(sys.argv[1:])
+        return main() if code is None else code
+    finally:
+        gc.freeze()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, TextIO
 
 import typer
 
 from lfgpods import __version__
-from lfgpods.cli import demo, execution, lifecycle, listing, records, upkeep
+from lfgpods.cli import demo, execution, keepers, lifecycle, listing, records, upkeep
 from lfgpods.cli.options import Verbose, log_file, logged
 from lfgpods.errors import LfgpodsError, PodNotFoundError, UsageError
 
@@ -36,6 +36,7 @@ app.command("history")(logged(records.history))
 app.command("sync")(logged(upkeep.sync))
 app.command("gc")(logged(upkeep.gc))
 app.command("demo")(logged(demo.demo))
+app.add_typer(keepers.keeper)
 
 
 def _show_version(wanted: bool) -> None:
@@ -59,32 +60,48 @@ def options(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; everything that goes wrong ends here."""
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    try:
+
+    def run() -> object:
         code = app(words, standalone_mode=False, prog_name="lfgpods")
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except LfgpodsError as error:
-        if not isinstance(error, PodNotFoundError) and error.exit_code != UsageError.exit_code:
-            _write_traceback(error, f"{error.code}: {error.message}")
-        return _report(error, words)
-    except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "lfgpods"
-        return _report(UsageError(message[:1].lower() + message[1:], f"See {command} --help."), words)
-    except (typer.Abort, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return code
+
+    try:
+        return outcome(run, words, sys.stderr)
     except BrokenPipeError:
         # Whoever read our output has left; keep the interpreter from saying so a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXEC_FAILURE if _is_exec(words) else 1
+
+
+def outcome(run: Callable[[], object], words: Sequence[str], stderr: TextIO) -> int:
+    """The exit code of the command line WORDS, which RUN runs; what goes wrong is told to STDERR.
+
+    Raises nothing but BrokenPipeError.
+    """
+    try:
+        code = run()
+        return code if isinstance(code, int) else 0
+    except LfgpodsError as error:
+        if not isinstance(error, PodNotFoundError) and error.exit_code != UsageError.exit_code:
+            _write_traceback(error, f"{error.code}: {error.message}")
+        return _report(error, words, stderr)
+    except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "lfgpods"
+        return _report(UsageError(message[:1].lower() + message[1:], f"See {command} --help."), words, stderr)
+    except (typer.Abort, KeyboardInterrupt):
+        print("Interrupted.", file=stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         from lfgpods.text import one_line
 
         message = one_line(f"internal error: {type(error).__name__}: {error}")
         where = _write_traceback(error, message)
-        return _report(LfgpodsError(message, f"Please report it; {where}."), words)
+        return _report(LfgpodsError(message, f"Please report it; {where}."), words, stderr)
 
 
 def _write_traceback(error: Exception, what: str) -> str:
@@ -93,10 +110,10 @@ def _write_traceback(error: Exception, what: str) -> str:
     return write_traceback(error, what, log_file())
 
 
-def _report(error: LfgpodsError, words: Sequence[str]) -> int:
+def _report(error: LfgpodsError, words: Sequence[str], stderr: TextIO) -> int:
     from lfgpods.output import Format, show_error
 
-    print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=sys.stderr)
+    print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=stderr, flush=True)
     return EXEC_FAILURE if _is_exec(words) else error.exit_code
 
 

@@ -4,11 +4,74 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from lfgpods.cli.options import ConversationId, ProjectId, above_zero
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from lfgpods.manager import PodManager
+    from lfgpods.naming import Owner
+    from lfgpods.podexec import Command, Source
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a command line of `exec` asks for."""
+
+    owner: Owner
+    command: Command
+    passes_stdin: bool
+    timeout: float | None
+
+    @classmethod
+    def parsed(
+        cls,
+        *,
+        argv: list[str] | None,
+        project_id: str | None,
+        conversation_id: str | None,
+        line: str | None,
+        stdin: bool,
+        timeout: float | None,
+        workdir: str | None,
+    ) -> Execution:
+        """Raises UsageError."""
+        from lfgpods.naming import resolve_owner
+        from lfgpods.podexec import Command
+
+        command = Command(line, tuple(argv or ()), workdir)
+        command.check()
+        return cls(resolve_owner(project_id, conversation_id), command, stdin, timeout)
+
+    def run(
+        self,
+        manager: PodManager,
+        stdin: Source,
+        stdout: BinaryIO,
+        stderr: BinaryIO,
+        cancelled: Event | None = None,
+    ) -> int:
+        """The exit code of the command, whose output goes to the streams as it comes. Raises as PodManager.exec."""
+
+        def pass_on(stream: BinaryIO, data: bytes) -> None:
+            stream.write(data)
+            stream.flush()
+
+        result = manager.exec(
+            self.owner,
+            self.command,
+            stdin=stdin if self.passes_stdin else None,
+            timeout=self.timeout,
+            on_stdout=lambda data: pass_on(stdout, data),
+            on_stderr=lambda data: pass_on(stderr, data),
+            cancelled=cancelled,
+        )
+        return result.exit_code
 
 
 def exec_command(
@@ -35,28 +98,22 @@ def exec_command(
       tar c . | lfgpods exec --project-id my-app -i -- tar x -C /workspace
     """
     from lfgpods.manager import PodManager
-    from lfgpods.naming import resolve_owner
-    from lfgpods.podexec import Command
+    from lfgpods.settings import load_settings
 
-    owner = resolve_owner(project_id, conversation_id)
-    command = Command(line, tuple(argv or ()), workdir)
-    command.check()
+    execution = Execution.parsed(
+        argv=argv,
+        project_id=project_id,
+        conversation_id=conversation_id,
+        line=line,
+        stdin=stdin,
+        timeout=timeout,
+        workdir=workdir,
+    )
+    settings = load_settings()
+    if settings.keep:
+        from lfgpods.cli.keepers import start
 
-    def pass_on(stdout: bytes) -> None:
-        sys.stdout.buffer.write(stdout)
-        sys.stdout.buffer.flush()
-
-    def pass_on_error(stderr: bytes) -> None:
-        sys.stderr.buffer.write(stderr)
-        sys.stderr.buffer.flush()
-
-    with PodManager() as manager:
-        result = manager.exec(
-            owner,
-            command,
-            stdin=io.FileIO(0, closefd=False) if stdin else None,
-            timeout=timeout,
-            on_stdout=pass_on,
-            on_stderr=pass_on_error,
-        )
-    raise typer.Exit(result.exit_code)
+        start()
+    with PodManager(settings) as manager:
+        code = execution.run(manager, io.FileIO(0, closefd=False), sys.stdout.buffer, sys.stderr.buffer)
+    raise typer.Exit(code)

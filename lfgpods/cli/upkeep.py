@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from typing import Annotated
@@ -11,17 +10,15 @@ import typer
 
 from lfgpods.cli.options import Output, OutputFormat, progress, warn
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
 
 def _age(text: str | None) -> float | None:
     """The seconds of an age such as 12h, 30d or 2w."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
-    if match is None:
-        raise typer.BadParameter("it has to be an age such as 12h, 30d or 2w")
-    return float(int(match[1]) * _UNITS[match[2]])
+    from lfgpods.text import duration
+
+    try:
+        return None if text is None else duration(text)
+    except ValueError:
+        raise typer.BadParameter("it has to be an age such as 12h, 30d or 2w") from None
 
 
 def sync(output: Output = OutputFormat.TABLE) -> None:
