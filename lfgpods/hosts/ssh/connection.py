@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import fabric
 import paramiko
 
 from lfgpods.hosts.ssh.config import config_error, load_ssh_config
@@ -24,6 +24,10 @@ from lfgpods.hosts.ssh.keys import (
 from lfgpods.hosts.ssh.line import WatchedTransport
 from lfgpods.settings import SshSettings
 
+if TYPE_CHECKING:
+    import fabric
+
+DEFAULT_USER, DEFAULT_PORT = "root", 22
 CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 12.0
 """For each of the banner, the key exchange and the answer to a key."""
@@ -35,8 +39,39 @@ UNACKNOWLEDGED_TIMEOUT = 9.0
 UNSENT = 128 << 10
 """Bytes that may wait in the socket: what is sent during an upload waits behind no more than these."""
 
+_GATEWAYS = {"proxyjump", "proxycommand"}
 
-def log_in(settings: SshSettings) -> fabric.Connection:
+
+class Direct:
+    """A connection with nothing in between: what Fabric makes of it, without the time that it takes to load Fabric."""
+
+    gateway = None
+
+    def __init__(self, settings: SshSettings, ssh_config: paramiko.SSHConfigDict) -> None:
+        self.ssh_config = ssh_config
+        self.host = str(ssh_config.get("hostname", settings.host))
+        self.user = str(settings.username or ssh_config.get("user", DEFAULT_USER))
+        self.port = settings.port or int(ssh_config.get("port", DEFAULT_PORT))
+        self.connect_kwargs: dict[str, Any] = {"key_filename": ssh_config.get("identityfile", [])}
+        self.client = paramiko.SSHClient()
+
+    @property
+    def transport(self) -> WatchedTransport:
+        transport = self.client.get_transport()
+        assert isinstance(transport, WatchedTransport)
+        return transport
+
+    def open(self) -> None:
+        self.client.connect(self.host, self.port, self.user, **self.connect_kwargs)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+Connection: TypeAlias = "fabric.Connection | Direct"
+
+
+def log_in(settings: SshSettings) -> Connection:
     """A connection that is open, through gateways where ssh_config names them. Raises HostError."""
     key = load_private_key(settings)
     trusted = load_trusted_keys(settings)
@@ -49,20 +84,31 @@ def log_in(settings: SshSettings) -> fabric.Connection:
     return connection
 
 
-def hang_up(connection: fabric.Connection) -> None:
+def hang_up(connection: Connection) -> None:
     """Close a connection, open or not, without waiting for anything of the peer's."""
-    if isinstance(connection.gateway, fabric.Connection):
+    if _is_connection(connection.gateway):
         hang_up(connection.gateway)  # first, as closing a channel through it would wait for its turn to say so
     with contextlib.suppress(Exception):  # a connection that is already broken has nothing left to say
         connection.close()
         connection.client.close()  # a login that was refused has left a transport that Fabric does not know of
 
 
-def _configured(settings: SshSettings) -> fabric.Connection:
+def _is_connection(gateway: object) -> bool:
+    """Whether a gateway is a host to log in to, rather than a ProxyCommand or none."""
+    return gateway is not None and not isinstance(gateway, str)
+
+
+def _configured(settings: SshSettings) -> Connection:
     ssh_config = load_ssh_config()
     try:
-        config = fabric.Config(overrides={"user": "root", "port": 22}, ssh_config=ssh_config)
-        direct = ssh_config.lookup(settings.host).get("proxyjump", "").lower() == "none"
+        found = ssh_config.lookup(settings.host)
+        direct = found.get("proxyjump", "").lower() == "none"
+        if _is_plain_name(settings.host) and (direct or not _GATEWAYS & found.keys()):
+            return Direct(settings, found)
+
+        import fabric
+
+        config = fabric.Config(overrides={"user": DEFAULT_USER, "port": DEFAULT_PORT}, ssh_config=ssh_config)
         return fabric.Connection(
             settings.host,
             user=settings.username,
@@ -74,11 +120,14 @@ def _configured(settings: SshSettings) -> fabric.Connection:
         raise config_error(f"it cannot be used for {settings.host}: {error}") from error
 
 
-def _open(
-    connection: fabric.Connection, settings: SshSettings, key: paramiko.PKey | None, trusted: TrustedKeys
-) -> None:
+def _is_plain_name(host: str) -> bool:
+    """Whether HOST has no user or port within it, which Fabric takes apart."""
+    return "@" not in host and host.count(":") != 1
+
+
+def _open(connection: Connection, settings: SshSettings, key: paramiko.PKey | None, trusted: TrustedKeys) -> None:
     """Open a connection and first the gateway in front of it, each with its own host key checked."""
-    if isinstance(connection.gateway, fabric.Connection):
+    if _is_connection(connection.gateway):
         _open(connection.gateway, settings, key, trusted)
     trusted.install(connection.client)
     connection.client.set_missing_host_key_policy(UnknownHostKeyPolicy(settings, trusted))
@@ -100,9 +149,7 @@ def _open(
     connection.transport.watch()
 
 
-def _login_options(
-    connection: fabric.Connection, settings: SshSettings, key: paramiko.PKey | None
-) -> dict[str, object]:
+def _login_options(connection: Connection, settings: SshSettings, key: paramiko.PKey | None) -> dict[str, object]:
     options: dict[str, object] = {
         "banner_timeout": LOGIN_TIMEOUT,
         "auth_timeout": LOGIN_TIMEOUT,

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import fabric
 import paramiko
 
 from lfgpods.errors import HostError
 from lfgpods.hosts.ssh.connection import CHANNEL_TIMEOUT, hang_up
+
+if TYPE_CHECKING:
+    from lfgpods.hosts.ssh.connection import Connection
 
 CONNECTIONS = 4
 CHANNELS = 5  # of a connection; sshd allows 10 sessions and frees them late
@@ -32,7 +35,7 @@ REFUSALS = 5
 class _Line:
     """A connection with the channels that are promised on it."""
 
-    connection: fabric.Connection
+    connection: Connection
     used: int = 0
     served: bool = False
     refusals: int = 0
@@ -63,7 +66,7 @@ class _Line:
 class Pool:
     """Channels on as few connections as will do; safe for many threads."""
 
-    def __init__(self, name: str, log_in: Callable[[], fabric.Connection]) -> None:
+    def __init__(self, name: str, log_in: Callable[[], Connection]) -> None:
         self._name = name
         self._log_in = log_in
         self._changed = threading.Condition()
