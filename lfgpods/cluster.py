@@ -212,7 +212,8 @@ class Cluster:
         objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
         noted = [] if DELETED_AT not in metadata(snapshot.namespace, "annotations") else [DELETED_AT]
         gone = [self.kubectl.annotation(f"namespace/{names.namespace}", names.namespace, key, None) for key in noted]
-        made = snapshot_of(self.kubectl.apply(objects, first=preparation, after=gone))
+        by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
+        made = snapshot_of(self.kubectl.apply(objects, validate=by_hand, first=preparation, after=gone))
         if made.deployment is not None:
             made.deployment["status"] = {}  # it is that of the pods before
         made = replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)

@@ -50,12 +50,13 @@ class Kubectl:
     def create_and_get(
         self, obj: Object, references: Sequence[str], namespace: str, *, after: Sequence[Sequence[str]] = ()
     ) -> tuple[str, Object, list[Object]]:
-        """Make OBJ, which must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
+        """Make OBJ, which is lfgpods' own and must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
 
         Returns what those wrote, the object as it was made, and what is there. Raises KubernetesError
         `already_exists`, with nothing made, where another caller was first.
         """
-        create = self._argv("create", "-f", "-", "-o", "json", *_API)
+        # Not checked against the cluster's schema, which takes longer to load than all else that this does.
+        create = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
         get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
         payload = json.dumps(obj).encode()
         answer = self._run(*get, after=[*after, create], stdin=payload, timeout=2 * REQUEST_TIMEOUT)
@@ -95,17 +96,21 @@ class Kubectl:
         objects: Sequence[Object],
         *,
         field_manager: str = FIELD_MANAGER,
+        validate: bool = False,
         first: HostStep | None = None,
         after: Sequence[Sequence[str]] = (),
     ) -> list[Object]:
         """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
+
+        With VALIDATE a field that the cluster's schema does not know is refused; to load the schema takes a while.
 
         FIRST and then the commands AFTER go before it in the same round trip; nothing is applied where one fails.
         Does it again where somebody else made or changed one of them at the same moment.
         """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
         manager = f"--field-manager={field_manager}"
-        argv = ("apply", "--server-side", "--force-conflicts", manager, "-f", "-", "-o", "json", *_API)
+        checks = f"--validate={str(validate).lower()}"
+        argv = ("apply", "--server-side", "--force-conflicts", manager, checks, "-f", "-", "-o", "json", *_API)
         for _ in range(APPLY_TRIES - 1):
             try:
                 return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after)

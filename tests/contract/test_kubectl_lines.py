@@ -211,8 +211,8 @@ LINES: dict[str, Step] = {
     "patch, out of date": lambda s: s.kubectl(
         "patch", s.five[1], "--type=merge", "-p", '{"metadata":{"resourceVersion":"1","annotations":{"a":"d"}}}', LIMIT
     ),
-    "create": lambda s: s.kubectl("create", "-f", "-", "-o", "json", stdin=s.lease),
-    "create again": lambda s: s.kubectl("create", "-f", "-", "-o", "json", stdin=s.lease),
+    "create": lambda s: s.kubectl("create", "-f", "-", "--validate=false", "-o", "json", stdin=s.lease),
+    "create again": lambda s: s.kubectl("create", "-f", "-", "--validate=false", "-o", "json", stdin=s.lease),
     "delete selected": lambda s: s.kubectl("delete", "leases", *s.n, "-l", "a=b", "--ignore-not-found", "--wait=false"),
     "delete selected, none": lambda s: s.kubectl(
         "delete", "leases", *s.n, "-l", "a=b", "--ignore-not-found", "--wait=false"
