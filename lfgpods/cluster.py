@@ -30,7 +30,8 @@ from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
 from lfgpods.state import Snapshot, diagnose, has_ended, is_going, is_ours, newest_pod, ready_pod
 
-_KINDS = ("namespaces", "persistentvolumes", "deployments", "services", "pods")
+_KINDS = ("pods", "deployments", "persistentvolumes", "services", "namespaces")
+"""What tells of every owner's pod; the longest first, as they are listed side by side."""
 
 
 class Cluster:
@@ -120,7 +121,7 @@ class Cluster:
         return f"replaced by {successor['metadata']['name']}" if successor else "ended"
 
     def pods(self) -> list[Pod]:
-        """Every owner's pod and kept volume in the cluster, by namespace; one remote command."""
+        """Every owner's pod and kept volume in the cluster, by namespace."""
         found = []
         for namespace, objects in group_by_namespace(self.everything(_KINDS)).items():
             snapshot = snapshot_of(objects)
@@ -131,7 +132,7 @@ class Cluster:
         return sorted(found, key=lambda pod: pod.namespace)
 
     def everything(self, kinds: Sequence[str]) -> list[Object]:
-        """All objects of KINDS in the cluster that carry lfgpods' label; one remote command."""
+        """What lfgpods reads of all objects of KINDS in the cluster that carry its label."""
         return self.kubectl.get_everywhere(kinds, SELECTOR)
 
     def settle(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> Snapshot:

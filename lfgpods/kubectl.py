@@ -14,16 +14,19 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from lfgpods.errors import KubernetesError, TimeLimitError
-from lfgpods.hosts import Completed, Host, Process, run
+from lfgpods.hosts import Completed, Host, Process, Stream, run, run_side_by_side
 from lfgpods.labels import Object
+from lfgpods.pages import LONGEST_OBJECT, ObjectList
 from lfgpods.shapes import checked
 
 FIELD_MANAGER = "lfgpods"
 LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
 APPLY_TRIES = 5
-LONGEST_OBJECT = 16 << 20
+PAGE_TIMEOUT = 65.0
+MOST_PAGES = 1_000
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
+_PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
 
 
 class HostStep(Protocol):
@@ -77,8 +80,32 @@ class Kubectl:
         return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
 
     def get_everywhere(self, kinds: Sequence[str], selector: str) -> list[Object]:
-        """All objects of KINDS in the cluster that SELECTOR matches."""
-        return self._objects("get", ",".join(kinds), "--all-namespaces", "-l", selector, "-o", "json", *_API)
+        """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
+
+        One remote command for each page of each kind, those of different kinds side by side.
+        """
+        lists = [ObjectList(kind, selector) for kind in kinds]
+        for _ in range(MOST_PAGES):
+            pending = [one for one in lists if not one.whole]
+            if not pending:
+                return [obj for one in lists for obj in one.objects]
+            self._next_pages(pending)
+        raise _bad_answer(self._host, f"more than {MOST_PAGES} pages of {', '.join(kinds)}")
+
+    def _next_pages(self, lists: Sequence[ObjectList]) -> None:
+        streams = [Stream(self._argv("get", "--raw", one.path, _PAGE_LIMIT), one.feed) for one in lists]
+        try:
+            ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=REQUEST_TIMEOUT)
+            for one, completed in zip(lists, ended, strict=True):
+                if completed.exit_code == 0:
+                    one.end_page()
+                    continue
+                refused = _refusal(completed, self._command)
+                if refused.code not in ("expired", "gone") or not one.is_begun:
+                    raise refused
+                one.start_again()
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _bad_answer(self._host, str(error)) from error
 
     def get_all(self, kind: str) -> list[Object]:
         """All objects of a KIND of the cluster's own."""

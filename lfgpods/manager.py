@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from lfgpods.errors import (
     PodNotFoundError,
     PodNotRunningError,
     TimeLimitError,
+    is_silence,
 )
 from lfgpods.events import Action, Event
 from lfgpods.garbage import Orphan, Surroundings, find_orphans
@@ -207,7 +209,7 @@ class PodManager:
         try:
             snapshot = self._cluster.snapshot(owner, remembered.pod_name if remembered else None)
         except LfgpodsError as error:
-            if remembered and _is_silence(error):
+            if remembered and is_silence(error):
                 return replace(remembered, status=State.UNKNOWN, reason=error.message)
             raise
         if not snapshot.exists:
@@ -219,23 +221,16 @@ class PodManager:
         """What was changed, by whom and how it ended, newest first; of OWNER or of all. Asks nobody but the store."""
         return self._store.events(owner, limit)
 
-    def list(self) -> list[Pod]:
+    def list(self, owner: Owner | None = None, *, status: State | None = None) -> list[Pod]:
         """Every pod and kept volume of this host, by namespace; the store is put right by what is found.
 
-        When nobody answers: what is remembered, all of it `unknown`.
+        Only OWNER's, which costs as little as `status`, and only those with STATUS. When nobody answers: what is
+        remembered, all of it `unknown`, and whatever STATUS is asked for, as it may be any.
         """
-        try:
-            found = self._cluster.pods()
-        except LfgpodsError as error:
-            remembered = self._store.all()
-            if remembered and _is_silence(error):
-                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
-            raise
-        used: dict[Owner, str | None] = {}
-        with only_logged():
-            upkeep.put_right(self._store, found)
-            used = {pod.owner: pod.last_used_at for pod in self._store.all()}
-        return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
+        pods: Sequence[Pod] = ()
+        with suppress(PodNotFoundError):
+            pods = self._all() if owner is None else [self.status(owner)]
+        return [pod for pod in pods if status in (None, pod.status) or pod.status is State.UNKNOWN]
 
     def sync(self) -> Synced:
         """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
@@ -301,6 +296,21 @@ class PodManager:
             drawn = self._cluster.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
             self._cluster.label(drawn, snapshot)
         return replace(self._remembered(pod), differences=differences)
+
+    def _all(self) -> Sequence[Pod]:
+        remembered: Sequence[Pod] = ()
+        with only_logged():  # before the cluster, so that what is made meanwhile is not taken for gone
+            remembered = self._store.all()
+        try:
+            found = self._cluster.pods()
+        except LfgpodsError as error:
+            if remembered and is_silence(error):
+                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
+            raise
+        used = {pod.owner: pod.last_used_at for pod in remembered}
+        with only_logged():
+            upkeep.put_right(self._store, remembered, found)
+        return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
 
     def _remove(self, orphan: Orphan, around: Surroundings, on_step: OnStep) -> Orphan:
         """ORPHAN with what became of it."""
@@ -379,14 +389,6 @@ def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodS
         return spec, ()
     refused = f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}"
     return replace(spec, storage_size=actual.storage_size), (refused,)
-
-
-_SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
-
-
-def _is_silence(error: LfgpodsError) -> bool:
-    """Whether the error says nothing about the pod, only that nobody answers for now."""
-    return error.code in _SILENCE
 
 
 def _no_such_pod(owner: Owner) -> PodNotFoundError:
