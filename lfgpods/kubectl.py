@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Protocol
 
 from lfgpods.errors import KubernetesError, TimeLimitError
@@ -24,6 +24,7 @@ LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
 APPLY_TRIES = 5
 PAGE_TIMEOUT = 65.0
+FEW_TIMEOUT = 3.0
 MOST_PAGES = 1_000
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
 _PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
@@ -79,23 +80,29 @@ class Kubectl:
         """The pods of NAMESPACE that SELECTOR matches."""
         return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
 
-    def get_everywhere(self, kinds: Sequence[str], selector: str) -> list[Object]:
+    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Object]:
         """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
 
-        One remote command for each page of each kind, those of different kinds side by side.
+        One remote command for each page of each kind, those of different kinds side by side; or one for everything
+        where they are FEW. Should they not be, that one is given up, and they are listed in pages.
         """
-        lists = [ObjectList(kind, selector) for kind in kinds]
+        if few:
+            with suppress(TimeLimitError):
+                return self._whole([ObjectList(kinds, selector)], FEW_TIMEOUT)
+        return self._whole([ObjectList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
+
+    def _whole(self, lists: Sequence[ObjectList], silence: float) -> list[Object]:
         for _ in range(MOST_PAGES):
             pending = [one for one in lists if not one.whole]
             if not pending:
                 return [obj for one in lists for obj in one.objects]
-            self._next_pages(pending)
-        raise _bad_answer(self._host, f"more than {MOST_PAGES} pages of {', '.join(kinds)}")
+            self._next_pages(pending, silence)
+        raise _bad_answer(self._host, f"more than {MOST_PAGES} pages")
 
-    def _next_pages(self, lists: Sequence[ObjectList]) -> None:
-        streams = [Stream(self._argv("get", "--raw", one.path, _PAGE_LIMIT), one.feed) for one in lists]
+    def _next_pages(self, lists: Sequence[ObjectList], silence: float) -> None:
+        streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
         try:
-            ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=REQUEST_TIMEOUT)
+            ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=silence)
             for one, completed in zip(lists, ended, strict=True):
                 if completed.exit_code == 0:
                     one.end_page()

@@ -302,7 +302,7 @@ class PodManager:
         with only_logged():  # before the cluster, so that what is made meanwhile is not taken for gone
             remembered = self._store.all()
         try:
-            found = self._cluster.pods()
+            found = self._cluster.pods(len(remembered))
         except LfgpodsError as error:
             if remembered and is_silence(error):
                 return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,13 +31,16 @@ _RESOURCES = {
 
 
 class ObjectList:
-    """All objects of a resource in the cluster that SELECTOR matches, as page after page of them is fed.
+    """All objects of some resources in the cluster that SELECTOR matches, as page after page of them is fed.
 
-    A page is begun with `path`, fed, and ended. `objects` are the list once it is `whole`.
+    A page is what kubectl answers to `words`; it is fed, and ended. `objects` are the list once it is `whole`.
+    Those of a single resource are asked for at the API server, without kubectl having a look at them: five times as
+    fast. Of several it is one kubectl that has them all in one page, and to start that once counts more for a few.
     """
 
-    def __init__(self, resource: str, selector: str) -> None:
-        self._path, self._kind = _RESOURCES[resource]
+    def __init__(self, resources: Sequence[str], selector: str) -> None:
+        self._resources = resources
+        self._path, self._kind = _RESOURCES[resources[0]] if len(resources) == 1 else ("", "")
         self._selector = selector
         self._limit = PAGE
         self._continue = ""
@@ -46,13 +49,16 @@ class ObjectList:
         self.whole = False
 
     @property
-    def path(self) -> str:
-        """Where the API server has the next page, as kubectl's --raw takes it.
+    def words(self) -> tuple[str, ...]:
+        """What kubectl is asked for the next page.
 
         It names no resourceVersion: such a list is what etcd has, where one of a cache may be of an earlier time.
         """
+        if not self._path:
+            return ("get", ",".join(self._resources), "--all-namespaces", "-l", self._selector, "-o", "json")
         query = {"labelSelector": self._selector, "limit": str(self._limit or ""), "continue": self._continue}
-        return f"{self._path}?{urlencode({name: value for name, value in query.items() if value})}"
+        asked = urlencode({name: value for name, value in query.items() if value})
+        return ("get", "--raw", f"{self._path}?{asked}")
 
     @property
     def is_begun(self) -> bool:
@@ -66,7 +72,7 @@ class ObjectList:
         """Note that the page is over. Raises as `feed` does, and where the page has not come whole."""
         fields = self._page.end()
         if fields.get("kind") != f"{self._kind}List":
-            raise TypeError(f"it is no list of {self._kind}")
+            raise TypeError(f"it is no {self._kind}List")
         metadata = fields.get("metadata")
         token = metadata.get("continue") or "" if isinstance(metadata, dict) else None
         if not isinstance(token, str) or (token and token == self._continue):
@@ -81,7 +87,8 @@ class ObjectList:
         self._page = PageReader(self._add)
 
     def _add(self, item: Object) -> None:
-        item["kind"] = self._kind  # the items of a list leave it out
+        if self._kind:
+            item["kind"] = self._kind  # the items of the API server's own lists leave it out
         self.objects.append(reduced(item))
 
 

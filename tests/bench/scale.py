@@ -203,8 +203,8 @@ def _p95(seconds: Sequence[float]) -> float:
 def _raw_lists(lab: Lab) -> str:
     """The lists that ours needs, as a shell script on the host would get them: kubectl at its fastest."""
     kubectl = lab.settings().kubectl
-    lists = [ObjectList(kind, SELECTOR) for kind in LISTED]
-    return " && ".join(shlex.join([*kubectl, "get", "--raw", one.path]) for one in lists)
+    lists = [ObjectList([kind], SELECTOR) for kind in LISTED]
+    return " && ".join(shlex.join([*kubectl, *one.words]) for one in lists)
 
 
 def _get_of(lab: Lab, owner: Owner) -> str:

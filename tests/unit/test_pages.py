@@ -46,8 +46,8 @@ class Server:
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Answer:
-        assert tuple(argv[:3]) == ("kubectl", "get", "--raw")
-        parts = urlsplit(argv[3])
+        path = argv[3] if argv[2] == "--raw" else f"/{argv[2]}"
+        parts = urlsplit(path)
         query = {name: value for name, [value] in parse_qs(parts.query).items()}
         self.asked.append((parts.path, query))
         return Answer(*self._answer(parts.path, query))
@@ -96,6 +96,32 @@ def test_kinds_are_listed_side_by_side_and_told_in_their_order() -> None:
 
     found = Kubectl(Server(answer)).get_everywhere(["pods", "deployments", "namespaces"], SELECTOR)
     assert [(obj["metadata"]["name"], obj["kind"]) for obj in found] == list(kinds.items())
+
+
+def test_a_few_are_listed_by_one_kubectl() -> None:
+    objects = [{"kind": kind, "metadata": {"name": kind}, "spec": {}} for kind in ("Pod", "Service")]
+    text = json.dumps({"kind": "List", "metadata": {"resourceVersion": ""}, "items": objects}, indent=4).encode()
+    server = Server(lambda path, query: (0, text, b""))
+    assert [obj["kind"] for obj in Kubectl(server).get_everywhere(["pods", "services"], SELECTOR, few=True)] == [
+        "Pod",
+        "Service",
+    ]
+    assert server.asked == [("/pods,services", {})]
+
+
+def test_a_few_that_take_too_long_are_listed_in_pages() -> None:
+    server = Server(lambda path, query: (0, page("ab"), b""))
+    opened = server.open
+
+    class Silent(Answer):
+        def read(self, timeout: float) -> Output:
+            raise TimeLimitError("it took too long", "")
+
+    server.open = lambda argv, **_: opened(argv) if argv[2] == "--raw" else Silent(0, b"", b"")  # type: ignore[method-assign]
+    assert [obj["metadata"]["name"] for obj in Kubectl(server).get_everywhere(["pods"], SELECTOR, few=True)] == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("reason", [EXPIRED, b"Error from server (Gone): too old resource version"])
@@ -151,7 +177,7 @@ def test_what_is_no_list_is_a_clear_error(answer: bytes) -> None:
 def test_half_a_list_never_passes_for_a_whole_one(data: st.DataObject) -> None:
     text = page(["a", "ü€", "c" * 300], "x")
     end = data.draw(st.integers(0, len(text) - 1))
-    half = ObjectList("pods", SELECTOR)
+    half = ObjectList(["pods"], SELECTOR)
     with pytest.raises((ValueError, TypeError, KeyError)):  # noqa: PT012 - either may be the one that notices
         half.feed(text[:end])
         half.end_page()
@@ -198,7 +224,7 @@ def test_an_object_of_many_parts_is_not_tried_at_each_of_them(monkeypatch: pytes
 
 def test_an_object_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "LONGEST_OBJECT", 5_000)
-    endless = ObjectList("pods", SELECTOR)
+    endless = ObjectList(["pods"], SELECTOR)
     with pytest.raises(ValueError, match="Unterminated string"):  # noqa: PT012 - at one of them
         endless.feed(b'{"items":[{"metadata":{"name":"')
         for _ in range(100):
