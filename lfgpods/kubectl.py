@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.hosts import Completed, Host, Process, Stream, run, run_side_by_side
 from lfgpods.labels import Object
-from lfgpods.pages import LONGEST_OBJECT, ObjectList
+from lfgpods.pages import ObjectList
 from lfgpods.shapes import checked
 
 FIELD_MANAGER = "lfgpods"
@@ -26,6 +26,7 @@ APPLY_TRIES = 5
 PAGE_TIMEOUT = 65.0
 FEW_TIMEOUT = 3.0
 MOST_PAGES = 1_000
+LONGEST_OBJECT = 16 << 20
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
 _PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
 
@@ -111,7 +112,7 @@ class Kubectl:
                 if refused.code not in ("expired", "gone") or not one.is_begun:
                     raise refused
                 one.start_again()
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except ValueError as error:
             raise _bad_answer(self._host, str(error)) from error
 
     def get_all(self, kind: str) -> list[Object]:

@@ -1,24 +1,24 @@
-"""Lists of the API server in pages, taken apart while they come: an object is all of a list that is held at a time.
+"""Lists of the cluster in pages, of which only what lfgpods reads is kept, and that checked. Pure.
 
-Pure. What comes may be cut short, garbage or without end; nothing counts as a list but one that came whole.
+What comes may be cut short, garbage or hostile; nothing counts as a list but one that came whole. The only importer
+of msgspec, which makes no objects of what is not asked for: of 3,000 pods that is nine tenths.
 """
 
 from __future__ import annotations
 
-import codecs
-import json
-import re
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlencode
 
 from lfgpods.labels import Object
-from lfgpods.shapes import reduced
+from lfgpods.shapes import OBJECT, PARTS, completed
+
+if TYPE_CHECKING:
+    import msgspec
 
 PAGE = 5_000
 """Objects in a page. Each page costs the start of a kubectl, and the API server holds one in memory."""
-LONGEST_OBJECT = 16 << 20
-_BLOCK = 1 << 18
 _RESOURCES = {
     "namespaces": ("/api/v1/namespaces", "Namespace"),
     "persistentvolumes": ("/api/v1/persistentvolumes", "PersistentVolume"),
@@ -28,10 +28,11 @@ _RESOURCES = {
     "deployments": ("/apis/apps/v1/deployments", "Deployment"),
     "leases": ("/apis/coordination.k8s.io/v1/leases", "Lease"),
 }
+_typed_dict: Any = TypedDict
 
 
 class ObjectList:
-    """All objects of some resources in the cluster that SELECTOR matches, as page after page of them is fed.
+    """All objects of some resources in the cluster that SELECTOR matches, page after page.
 
     A page is what kubectl answers to `words`; it is fed, and ended. `objects` are the list once it is `whole`.
     Those of a single resource are asked for at the API server, without kubectl having a look at them: five times as
@@ -44,7 +45,7 @@ class ObjectList:
         self._selector = selector
         self._limit = PAGE
         self._continue = ""
-        self._page = PageReader(self._add)
+        self._page = bytearray()
         self.objects: list[Object] = []
         self.whole = False
 
@@ -65,133 +66,51 @@ class ObjectList:
         return bool(self._continue)
 
     def feed(self, data: bytes) -> None:
-        """Take the next part of a page. Raises ValueError, TypeError, KeyError or RecursionError for what is none."""
-        self._page.feed(data)
+        """Take the next part of a page."""
+        self._page += data
 
     def end_page(self) -> None:
-        """Note that the page is over. Raises as `feed` does, and where the page has not come whole."""
-        fields = self._page.end()
-        if fields.get("kind") != f"{self._kind}List":
-            raise TypeError(f"it is no {self._kind}List")
-        metadata = fields.get("metadata")
-        token = metadata.get("continue") or "" if isinstance(metadata, dict) else None
-        if not isinstance(token, str) or (token and token == self._continue):
-            raise TypeError("it does not tell where it goes on")
+        """Note that the page is over. Raises ValueError, which begins with what has come, where it is none."""
+        page, self._page = self._page, bytearray()
+        try:
+            fields = _decoder(self._kind).decode(page)
+            if fields["kind"] != f"{self._kind}List":
+                raise TypeError(f"it is no {self._kind}List")
+            token = fields["metadata"].get("continue") or ""
+            if token and token == self._continue:
+                raise TypeError("it does not tell where it goes on")
+            for item in fields["items"]:
+                if self._kind:
+                    item["kind"] = self._kind  # the items of the API server's own lists leave it out
+                self.objects.append(completed(item))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(page[:120].decode(errors="replace")) from error
         self._continue, self.whole = token, not token
-        self._page = PageReader(self._add)
 
     def start_again(self) -> None:
         """Begin anew, and in one page, as the API server does not keep the moment of the first one any more."""
         self.objects.clear()
         self._limit, self._continue, self.whole = 0, "", False
-        self._page = PageReader(self._add)
-
-    def _add(self, item: Object) -> None:
-        if self._kind:
-            item["kind"] = self._kind  # the items of the API server's own lists leave it out
-        self.objects.append(reduced(item))
 
 
-class PageReader:
-    """Takes the JSON of a list apart as it comes: ON_ITEM is called with each of its items, which are mappings."""
+@cache
+def _decoder(kind: str) -> msgspec.json.Decoder[dict[str, Any]]:
+    """Takes a page of KIND apart, or one of any kinds: what is not read is checked for being JSON, and not made."""
+    import msgspec  # here, as most commands list nothing
 
-    def __init__(self, on_item: Callable[[Object], None]) -> None:
-        self._on_item = on_item
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
-        self._raw_decode = json.JSONDecoder().raw_decode
-        self._fields: Object = {}
-        self._new = bytearray()
-        self._text = ""
-        self._at = 0
-        self._has_items = False
-        self._ended = False
-        self._reading = self._document()
-        next(self._reading)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises ValueError or RecursionError as soon as they can be no part of a list."""
-        self._new += data
-        # As much again as is left, so that an object which comes in many parts is not tried at each of them.
-        if len(self._new) >= max(_BLOCK, len(self._text) - self._at):
-            self._go_on()
-
-    def end(self) -> Object:
-        """The fields of the list but for its items. Raises ValueError where it has not come whole."""
-        self._ended = True
-        self._go_on()
-        return self._fields
-
-    def _go_on(self) -> None:
-        self._text = self._text[self._at :] + self._decode(bytes(self._new), self._ended)
-        self._new.clear()
-        self._at = 0
-        next(self._reading)
-
-    def _document(self) -> Generator[None, None, None]:
-        """Reads as far as the text goes, and goes on where it was when there is more."""
-        yield
-        yield from self._one_of("{")
-        while True:
-            name = yield from self._value()
-            yield from self._one_of(":")
-            if name == "items":
-                yield from self._items()
-            else:
-                self._fields[name] = yield from self._value()
-            if (yield from self._one_of(",}")) == "}":
-                break
-        if not self._has_items:
-            raise ValueError("it is no list")
-        while _after_space(self._text, self._at) == len(self._text):
-            yield
-        raise ValueError("something follows the list")
-
-    def _items(self) -> Generator[None, None, None]:
-        yield from self._one_of("[")
-        following = yield from self._one_of("{]")
-        while following != "]":
-            self._at -= 1
-            self._on_item((yield from self._value()))
-            if (yield from self._one_of(",]")) == "]":
-                break
-            following = yield from self._one_of("{")
-        self._has_items = True
-
-    def _one_of(self, characters: str) -> Generator[None, None, str]:
-        """The next character that is no space, which has to be one of CHARACTERS."""
-        while True:
-            self._at = _after_space(self._text, self._at)
-            if self._at < len(self._text):
-                character = self._text[self._at]
-                if character not in characters:
-                    raise ValueError(f"{character!r} where one of {characters!r} has to be")
-                self._at += 1
-                return character
-            yield from self._more()
-
-    def _value(self) -> Generator[None, None, Any]:
-        """The next value, once something follows it: half a number is one, too."""
-        while True:
-            try:
-                value, end = self._raw_decode(self._text, _after_space(self._text, self._at))
-            except ValueError:
-                if len(self._text) - self._at > LONGEST_OBJECT:
-                    raise
-            else:
-                if end < len(self._text):
-                    self._at = end
-                    return value
-            yield from self._more()
-
-    def _more(self) -> Generator[None, None, None]:
-        if self._ended:
-            raise ValueError("the list was cut short")
-        yield
+    item = _type_of({"kind": str, **{part: OBJECT[part] for part in PARTS.get(kind, OBJECT)}}, kind)
+    metadata = _typed_dict("Metadata", {"continue": str | None}, total=False)
+    page = _typed_dict("Page", {"kind": str, "metadata": metadata, "items": list[item]})  # type: ignore[valid-type]
+    return msgspec.json.Decoder(page)
 
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+def _type_of(shape: Any, name: str) -> Any:
+    """The type of the values that have SHAPE."""
+    if isinstance(shape, type):
+        return shape
+    if isinstance(shape, list):
+        return list[_type_of(shape[0], name)]  # type: ignore[misc]
+    if "*" in shape:
+        return dict[str, _type_of(shape["*"], name)]  # type: ignore[misc]
+    fields = {field: _type_of(below, f"{name}_{field}") | None for field, below in shape.items()}
+    return _typed_dict(name, fields, total=False)

