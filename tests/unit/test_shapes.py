@@ -27,7 +27,7 @@ _FIELDS = [
     "securityContext", "capabilities", "drop", "runAsNonRoot", "allowPrivilegeEscalation", "readyReplicas",
 ]  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False),
     lambda below: st.lists(below, max_size=2) | st.dictionaries(st.sampled_from(_FIELDS), below, max_size=4),
     max_leaves=12,
 )
