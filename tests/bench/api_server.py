@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import ssl
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ from tests.cluster.waiting import wait_until
 PORT = 7443
 _ETCD, _ETCD_PEER, _ETCD_METRICS = 3379, 3380, 3381
 _CALLERS = 4
+_FOLDER = "lfgpods-bench-"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def _connection() -> http.client.HTTPSConnection:
 @contextmanager
 def running() -> Iterator[ApiServer]:
     """An empty API server until the end of the block. Raises ClusterError where it does not come up."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):  # of one that was killed; there is one at a time
+        shutil.rmtree(left, ignore_errors=True)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lfgpods-bench-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_FOLDER)))
         stack.enter_context(
             _started(_etcd(folder), f"http://{HOST_ADDRESS}:{_ETCD_METRICS}/health", folder / "etcd.log")
         )
