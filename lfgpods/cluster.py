@@ -30,7 +30,10 @@ from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
 from lfgpods.state import Snapshot, diagnose, has_ended, is_going, is_ours, newest_pod, ready_pod
 
-_KINDS = ("namespaces", "persistentvolumes", "deployments", "services", "pods")
+_KINDS = ("pods", "deployments", "persistentvolumes", "services", "namespaces")
+"""What tells of every owner's pod; the longest first, as they are listed side by side."""
+FEW = 30
+"""Owners up to which one kubectl for all of their objects is faster than one for each kind."""
 
 
 class Cluster:
@@ -119,10 +122,10 @@ class Cluster:
         successor = newest_pod(one for one in pods if one is not pod and not is_going(one))
         return f"replaced by {successor['metadata']['name']}" if successor else "ended"
 
-    def pods(self) -> list[Pod]:
-        """Every owner's pod and kept volume in the cluster, by namespace; one remote command."""
+    def pods(self, expected: int) -> list[Pod]:
+        """Every owner's pod and kept volume in the cluster, by namespace; about EXPECTED, or 0 where nobody knows."""
         found = []
-        for namespace, objects in group_by_namespace(self.everything(_KINDS)).items():
+        for namespace, objects in group_by_namespace(self.everything(_KINDS, expected)).items():
             snapshot = snapshot_of(objects)
             proof = snapshot.namespace or snapshot.volume
             owner = read_owner(proof) if proof else None
@@ -130,9 +133,9 @@ class Cluster:
                 found.append(self.pod(owner, snapshot))
         return sorted(found, key=lambda pod: pod.namespace)
 
-    def everything(self, kinds: Sequence[str]) -> list[Object]:
-        """All objects of KINDS in the cluster that carry lfgpods' label; one remote command."""
-        return self.kubectl.get_everywhere(kinds, SELECTOR)
+    def everything(self, kinds: Sequence[str], expected: int) -> list[Object]:
+        """What lfgpods reads of all objects of KINDS in the cluster that carry its label, of about EXPECTED owners."""
+        return self.kubectl.get_everywhere(kinds, SELECTOR, few=0 < expected <= FEW)
 
     def settle(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> Snapshot:
         """SNAPSHOT once nothing in it is on its way out any more, so that nothing new is made into its end."""

@@ -101,3 +101,11 @@ class StoreError(LfgpodsError, OSError):
     """The database cannot be opened, read or written."""
 
     code = "store"
+
+
+_SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
+
+
+def is_silence(error: LfgpodsError) -> bool:
+    """Whether the error says nothing about a pod, only that nobody answers for now."""
+    return error.code in _SILENCE

@@ -10,20 +10,25 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Protocol
 
 from lfgpods.errors import KubernetesError, TimeLimitError
-from lfgpods.hosts import Completed, Host, Process, run
+from lfgpods.hosts import Completed, Host, Process, Stream, run, run_side_by_side
 from lfgpods.labels import Object
+from lfgpods.pages import ObjectList
 from lfgpods.shapes import checked
 
 FIELD_MANAGER = "lfgpods"
 LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
 APPLY_TRIES = 5
+PAGE_TIMEOUT = 65.0
+FEW_TIMEOUT = 3.0
+MOST_PAGES = 1_000
 LONGEST_OBJECT = 16 << 20
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
+_PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
 
 
 class HostStep(Protocol):
@@ -50,12 +55,12 @@ class Kubectl:
     def create_and_get(
         self, obj: Object, references: Sequence[str], namespace: str, *, after: Sequence[Sequence[str]] = ()
     ) -> tuple[str, Object, list[Object]]:
-        """Make OBJ, which is lfgpods' own and must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
+        """Make OBJ, which must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
 
         Returns what those wrote, the object as it was made, and what is there. Raises KubernetesError
         `already_exists`, with nothing made, where another caller was first.
         """
-        # Not checked against the cluster's schema, which takes longer to load than all else that this does.
+        # OBJ is of our own making: the cluster's schema takes longer to load than all else that this does.
         create = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
         get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
         payload = json.dumps(obj).encode()
@@ -77,9 +82,39 @@ class Kubectl:
         """The pods of NAMESPACE that SELECTOR matches."""
         return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
 
-    def get_everywhere(self, kinds: Sequence[str], selector: str) -> list[Object]:
-        """All objects of KINDS in the cluster that SELECTOR matches."""
-        return self._objects("get", ",".join(kinds), "--all-namespaces", "-l", selector, "-o", "json", *_API)
+    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Object]:
+        """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
+
+        One remote command for each page of each kind, those of different kinds side by side; or one for everything
+        where they are FEW. Should they not be, that one is given up, and they are listed in pages.
+        """
+        if few:
+            with suppress(TimeLimitError):
+                return self._whole([ObjectList(kinds, selector)], FEW_TIMEOUT)
+        return self._whole([ObjectList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
+
+    def _whole(self, lists: Sequence[ObjectList], silence: float) -> list[Object]:
+        for _ in range(MOST_PAGES):
+            pending = [one for one in lists if not one.whole]
+            if not pending:
+                return [obj for one in lists for obj in one.objects]
+            self._next_pages(pending, silence)
+        raise _bad_answer(self._host, f"more than {MOST_PAGES} pages")
+
+    def _next_pages(self, lists: Sequence[ObjectList], silence: float) -> None:
+        streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
+        try:
+            ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=silence)
+            for one, completed in zip(lists, ended, strict=True):
+                if completed.exit_code == 0:
+                    one.end_page()
+                    continue
+                refused = _refusal(completed, self._command)
+                if refused.code not in ("expired", "gone") or not one.is_begun:
+                    raise refused
+                one.start_again()
+        except ValueError as error:
+            raise _bad_answer(self._host, str(error)) from error
 
     def get_all(self, kind: str) -> list[Object]:
         """All objects of a KIND of the cluster's own."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,19 +16,18 @@ from lfgpods import manifests, upkeep
 from lfgpods.cluster import Cluster
 from lfgpods.errors import (
     LfgpodsError,
-    OutcomeUnknownError,
     PodNotFoundError,
-    PodNotRunningError,
-    TimeLimitError,
+    is_silence,
 )
 from lfgpods.events import Action, Event
+from lfgpods.executor import Executor
 from lfgpods.garbage import Orphan, Surroundings, find_orphans
 from lfgpods.hosts import connect
 from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
-from lfgpods.pod import Pod
+from lfgpods.pod import Pod, no_such_pod
 from lfgpods.podexec import Command, ExecResult, Sink, Source
-from lfgpods.recording import failures_remembered, only_logged, recorded
+from lfgpods.recording import only_logged, recorded, written_down
 from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 60.0
 """For how long a shell in a pod waits for a next command, where LFGPODS_KEEP does not say."""
-TOUCH_EVERY = 10.0
-"""Seconds to which the time of a pod's last use is exact."""
 
 
 def _silent(step: str) -> None:
@@ -66,7 +64,7 @@ class PodManager:
         self._host = host or connect(self._settings)
         self._cluster = Cluster(self._host, self._settings)
         self._shells = Shells(self._host, self._cluster.kubectl, idle_seconds=settings.keep or IDLE_SECONDS)
-        self._touched: dict[Owner, float] = {}
+        self._executor = Executor(self._cluster, self._shells, lambda: self._store)
         self._opened_store: Store | None = None
 
     def __enter__(self) -> PodManager:
@@ -152,38 +150,15 @@ class PodManager:
         Raises PodNotFoundError, PodNotRunningError, TimeLimitError (the command was ended) or OutcomeUnknownError
         (it may have run); the last two hold the output so far.
         """
-        stdout, stderr = bytearray(), bytearray()
-        namespace = names_of(owner).namespace
-        known = self._shells.pod_of(namespace) or self._remembered_pod(owner)
-
-        def run_in(pod_name: str) -> int:
-            return self._shells.run(
-                namespace,
-                pod_name,
-                command,
-                stdin=stdin,
-                timeout=timeout,
-                on_stdout=on_stdout or stdout.extend,
-                on_stderr=on_stderr or stderr.extend,
-                cancelled=cancelled,
-            )
-
-        pod_name = known or self._running_pod(owner)
-        try:
-            try:
-                code = run_in(pod_name)
-            except PodNotRunningError:
-                if known is None:
-                    raise
-                pod_name = self._running_pod(owner)  # the pod was replaced; nothing has run yet
-                code = run_in(pod_name)
-        except (TimeLimitError, OutcomeUnknownError) as error:
-            error.stdout, error.stderr = bytes(stdout), bytes(stderr)
-            if isinstance(error, OutcomeUnknownError) and not error.link_lost:
-                self._tell_of_replacement(owner, pod_name, error)
-            raise
-        self._touch(owner)
-        return ExecResult(code, bytes(stdout), bytes(stderr))
+        return self._executor.run(
+            owner,
+            command,
+            stdin=stdin,
+            timeout=timeout,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
+            cancelled=cancelled,
+        )
 
     def delete(
         self, owner: Owner, *, purge: bool = False, timeout: float = TIMEOUT, on_step: OnStep = _silent
@@ -193,12 +168,12 @@ class PodManager:
         Works from any state and may be repeated. Raises PodNotFoundError when there is nothing at all, not even
         a record; TimeLimitError when something in the cluster holds on for longer than TIMEOUT seconds.
         """
-        remembered = self._store.find(owner)
+        known = self._store.find(owner)
         on_step("looking at what is there")
         with self._cluster.locked(owner, timeout, on_step) as (lock, snapshot):
             pod = self._cluster.pod(owner, snapshot)
-            if not (snapshot.exists or remembered or (purge and self._cluster.removal.has_folder(owner))):
-                raise _no_such_pod(owner)
+            if not (snapshot.exists or known or (purge and self._cluster.removal.has_folder(owner))):
+                raise no_such_pod(owner)
             with recorded(self._store, Action.PURGE if purge else Action.DELETE, owner):
                 removal = self._cluster.removal
                 if not purge and removal.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
@@ -225,35 +200,28 @@ class PodManager:
         try:
             snapshot = self._cluster.snapshot(owner, remembered.pod_name if remembered else None)
         except LfgpodsError as error:
-            if remembered and _is_silence(error):
+            if remembered and is_silence(error):
                 return replace(remembered, status=State.UNKNOWN, reason=error.message)
             raise
         if not snapshot.exists:
             self._store.forget([owner])
-            raise _no_such_pod(owner)
-        return self._remembered(self._cluster.pod(owner, snapshot))
+            raise no_such_pod(owner)
+        return written_down(self._store, self._cluster.pod(owner, snapshot))
 
     def history(self, owner: Owner | None = None, limit: int = 50) -> Sequence[Event]:
         """What was changed, by whom and how it ended, newest first; of OWNER or of all. Asks nobody but the store."""
         return self._store.events(owner, limit)
 
-    def list(self) -> list[Pod]:
+    def list(self, owner: Owner | None = None, *, status: State | None = None) -> list[Pod]:
         """Every pod and kept volume of this host, by namespace; the store is put right by what is found.
 
-        When nobody answers: what is remembered, all of it `unknown`.
+        Only OWNER's, which costs as little as `status`, and only those with STATUS. When nobody answers: what is
+        remembered, all of it `unknown`, and whatever STATUS is asked for, as it may be any.
         """
-        try:
-            found = self._cluster.pods()
-        except LfgpodsError as error:
-            remembered = self._store.all()
-            if remembered and _is_silence(error):
-                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
-            raise
-        used: dict[Owner, str | None] = {}
-        with only_logged():
-            upkeep.put_right(self._store, found)
-            used = {pod.owner: pod.last_used_at for pod in self._store.all()}
-        return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
+        pods: Sequence[Pod] = ()
+        with suppress(PodNotFoundError):
+            pods = self._all() if owner is None else [self.status(owner)]
+        return [pod for pod in pods if status in (None, pod.status) or pod.status is State.UNKNOWN]
 
     def sync(self) -> Synced:
         """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
@@ -293,7 +261,7 @@ class PodManager:
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store.has_volumes_in(self._settings.volume_root)
-        with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
+        with recorded(self._store, action, owner, spec.image), failures_written_down(self._store, intent):
             self._store.remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
@@ -303,7 +271,7 @@ class PodManager:
                 left = max(1.0, until - time.monotonic())
                 ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
                 made = replace(made, pods=(ready,))
-            pod = self._remembered(self._cluster.pod(owner, made))
+            pod = written_down(self._store, self._cluster.pod(owner, made))
         return replace(pod, differences=differences, notices=notices)
 
     def _left_as_it_is(
@@ -319,7 +287,22 @@ class PodManager:
         if not is_managed(snapshot.namespace or {}):
             drawn = self._cluster.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
             self._cluster.label(drawn, snapshot)
-        return replace(self._remembered(pod), differences=differences)
+        return replace(written_down(self._store, pod), differences=differences)
+
+    def _all(self) -> Sequence[Pod]:
+        remembered: Sequence[Pod] = ()
+        with only_logged():  # before the cluster, so that what is made meanwhile is not taken for gone
+            remembered = self._store.all()
+        try:
+            found = self._cluster.pods(len(remembered))
+        except LfgpodsError as error:
+            if remembered and is_silence(error):
+                return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
+            raise
+        used = {pod.owner: pod.last_used_at for pod in remembered}
+        with only_logged():
+            upkeep.put_right(self._store, remembered, found)
+        return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]
 
     def _remove(self, orphan: Orphan, around: Surroundings, on_step: OnStep) -> Orphan:
         """ORPHAN with what became of it."""
@@ -329,56 +312,6 @@ class PodManager:
         except LfgpodsError as error:
             return replace(orphan, error=error.message)
         return replace(orphan, removed=True)
-
-    def _tell_of_replacement(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
-        """Raise an error of its own if the pod in which the command ran is not there any more."""
-        try:
-            became = self._cluster.what_became_of(owner, pod_name)
-        except LfgpodsError:
-            return
-        if became is None:
-            return
-        gone = OutcomeUnknownError(
-            f"outcome unknown: the pod {pod_name} was {became} during the command",
-            "It may have run in part; check what it did before you run it again. The files are kept.",
-            code="pod_replaced",
-        )
-        gone.stdout, gone.stderr = error.stdout, error.stderr
-        raise gone from error
-
-    def _remembered(self, pod: Pod) -> Pod:
-        """POD, written to the store, with the time of its last use from there."""
-        with only_logged():
-            self._store.remember(pod)
-            found = self._store.find(pod.owner)
-            return replace(pod, last_used_at=found.last_used_at if found else None)
-        return pod
-
-    def _touch(self, owner: Owner) -> None:
-        """Note in the store that OWNER's pod is being used, but for one that was noted a moment ago."""
-        now = time.monotonic()
-        if now - self._touched.get(owner, -TOUCH_EVERY) >= TOUCH_EVERY:
-            with only_logged():
-                self._store.touch(owner)
-                self._touched[owner] = now
-
-    def _remembered_pod(self, owner: Owner) -> str | None:
-        remembered = self._store.find(owner)
-        return remembered.pod_name if remembered and remembered.status is State.RUNNING else None
-
-    def _running_pod(self, owner: Owner) -> str:
-        """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""
-        snapshot = self._cluster.snapshot(owner)
-        if not snapshot.exists:
-            self._store.forget([owner])
-            raise _no_such_pod(owner)
-        pod = self._remembered(self._cluster.pod(owner, snapshot))
-        if pod.status is State.RUNNING and pod.pod_name:
-            return pod.pod_name
-        why = f": {pod.reason}" if pod.reason else ""
-        raise PodNotRunningError(
-            f"the pod of {owner} is {pod.status}{why}", f"Bring it back: lfgpods create {owner.option}"
-        )
 
 
 def render(
@@ -410,15 +343,3 @@ def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodS
         return spec, ()
     refused = f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}"
     return replace(spec, storage_size=actual.storage_size), (refused,)
-
-
-_SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
-
-
-def _is_silence(error: LfgpodsError) -> bool:
-    """Whether the error says nothing about the pod, only that nobody answers for now."""
-    return error.code in _SILENCE
-
-
-def _no_such_pod(owner: Owner) -> PodNotFoundError:
-    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")

@@ -52,12 +52,14 @@ def show_pod(pod: Pod, format: Format) -> str:
     return _table([(f"{name}:", value) for name, value in rows.items() if value])
 
 
-def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None) -> str:
-    """All PODS; as a table in WIDTH columns, or as wide as it needs to be."""
+def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None, chosen: bool = False) -> str:
+    """All PODS, or those that were CHOSEN; as a table in WIDTH columns, or as wide as it needs to be."""
     if format is Format.NAME:
         return "\n".join(pod.namespace for pod in pods)
     if format is not Format.TABLE:
         return _data([pod.as_dict() for pod in pods], format)
+    if not pods and chosen:
+        return "No such pods."
     if not pods:
         return "No pods yet. Make one: lfgpods create --project-id my-app"
     header = ("OWNER", "STATUS", "IMAGE", "AGE", "VOLUME", "LAST USED", "URL", "NAMESPACE")

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lfgpods.errors import PodNotFoundError
 from lfgpods.naming import Owner, OwnerKind
 from lfgpods.spec import PodSpec
 from lfgpods.state import State
+
+
+def no_such_pod(owner: Owner) -> PodNotFoundError:
+    """The error for an owner of whom there is nothing."""
+    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")
 
 
 @dataclass(frozen=True)

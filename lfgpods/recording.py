@@ -53,6 +53,15 @@ def failures_remembered(store: Store, intent: Pod) -> Iterator[None]:
         raise
 
 
+def written_down(store: Store, pod: Pod) -> Pod:
+    """POD, written to the store, with the time of its last use from there."""
+    with only_logged():
+        store.remember(pod)
+        found = store.find(pod.owner)
+        return replace(pod, last_used_at=found.last_used_at if found else None)
+    return pod
+
+
 @contextmanager
 def only_logged() -> Iterator[None]:
     """For what is remembered of something that is done: that it cannot be written down does not undo it."""

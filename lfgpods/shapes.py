@@ -1,4 +1,4 @@
-"""Whether an answer has the shape of a Kubernetes object, in every field that lfgpods reads. Pure.
+"""The shape of a Kubernetes object, in every field that lfgpods reads, and whether an answer has it. Pure.
 
 What kubectl prints came over a network from a machine that may be broken or hostile; past this check the rest of
 the code may rely on types. Fields that are missing or null are fine, and those that nobody reads may be anything.
@@ -16,13 +16,19 @@ _CONTAINER_STATUS = {
     "lastState": {"terminated": _ENDED},
     "restartCount": int,
 }
+_SECURITY_CONTEXT = {"allowPrivilegeEscalation": bool, "runAsNonRoot": bool, "capabilities": {"drop": [str]}}
 _CONTAINER = {
     "name": str,
     "image": str,
     "resources": {"limits": _TEXTS, "requests": _TEXTS},
-    "securityContext": {"allowPrivilegeEscalation": bool},
+    "securityContext": _SECURITY_CONTEXT,
 }
-_POD_SPEC = {"containers": [_CONTAINER], "nodeName": str, "runtimeClassName": str, "securityContext": {}}
+_POD_SPEC = {
+    "containers": [_CONTAINER],
+    "nodeName": str,
+    "runtimeClassName": str,
+    "securityContext": _SECURITY_CONTEXT,
+}
 _METADATA = {
     "name": str,
     "namespace": str,
@@ -33,7 +39,7 @@ _METADATA = {
     "creationTimestamp": str,
     "deletionTimestamp": str,
 }
-_OBJECT = {
+OBJECT: dict[str, Any] = {
     "kind": str,
     "lastTimestamp": str,
     "metadata": _METADATA,
@@ -48,6 +54,7 @@ _OBJECT = {
         "hostPath": {"path": str},
         "holderIdentity": str,
         "renewTime": str,
+        "leaseDurationSeconds": int,
     },
     "status": {
         "phase": str,
@@ -60,6 +67,16 @@ _OBJECT = {
         "initContainerStatuses": [_CONTAINER_STATUS],
     },
 }
+"""Types of plain values, `{}` for mappings of which nothing is read, `{"*": ...}` for those of any keys."""
+PARTS = {
+    "Namespace": ("metadata",),
+    "PersistentVolume": ("metadata", "spec"),
+    "PersistentVolumeClaim": ("metadata",),
+    "Service": ("metadata", "spec"),
+    "Pod": ("metadata", "status"),
+    "Lease": ("metadata", "spec"),
+}
+"""What is read of an object that is one of many, by its kind; of other kinds all that is read of any."""
 _NEEDED = {
     "Deployment": ("spec", "template"),
     "Lease": ("metadata", "resourceVersion"),
@@ -71,7 +88,15 @@ _NEEDED = {
 
 def checked(obj: Any) -> dict[str, Any]:
     """OBJ itself, if it is an object with a kind and a name. Raises TypeError or KeyError."""
-    _check(obj, _OBJECT, "object")
+    _check(obj, OBJECT, "object")
+    return dict(completed(obj))
+
+
+def completed(obj: dict[str, Any]) -> dict[str, Any]:
+    """OBJ, each field of which is of the right type, itself, if none is missing without which it is no object.
+
+    Raises TypeError or KeyError.
+    """
     if not (obj["kind"] and obj["metadata"]["name"]):
         raise TypeError("an object without a kind or a name")
     needed = obj
@@ -81,7 +106,7 @@ def checked(obj: Any) -> dict[str, Any]:
             raise TypeError(f"a {obj['kind']} without {name}")
     if obj["kind"] == "Service" and not all(port.get("port") for port in obj["spec"].get("ports") or ()):
         raise TypeError("a Service with a port without a number")
-    return dict(obj)
+    return obj
 
 
 def _check(value: Any, shape: Any, where: str) -> None:

@@ -32,6 +32,8 @@ from lfgpods.text import one_line
 BUSY_TIMEOUT = 30
 EVENTS_KEPT = 10_000
 """Of each host, the newest."""
+BATCH = 60
+"""Rows in one statement, which in an old SQLite may have 999 values."""
 PATIENCE = 3600
 """Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
 
@@ -194,16 +196,14 @@ class Store:
 
     def remember(self, *pods: Pod) -> None:
         """Write down what is known of PODS now; the time of their last use stays."""
+        keys = ("host", "owner_kind", "owner_id")
+        rows = [self._values(pod) for pod in pods]
+        changes = {name: peewee.EXCLUDED[name] for name in next(iter(rows), {}) if name not in keys}
+        changes["last_used_at"] = peewee.fn.COALESCE(peewee.EXCLUDED["last_used_at"], PodRow.last_used_at)
         with self._reported(), self._database.atomic():
-            for pod in pods:
-                values = self._values(pod)
-                keys = [PodRow.host, PodRow.owner_kind, PodRow.owner_id]
-                changed = {
-                    name: value for name, value in values.items() if name not in ("host", "owner_kind", "owner_id")
-                }
-                if changed["last_used_at"] is None:
-                    del changed["last_used_at"]
-                PodRow.insert(**values).on_conflict(conflict_target=keys, update=changed).execute(self._database)
+            for batch in peewee.chunked(rows, BATCH):
+                insert = PodRow.insert_many(batch).on_conflict(conflict_target=keys, update=changes)
+                insert.execute(self._database)
 
     def touch(self, owner: Owner) -> None:
         """Note that the pod is being used now."""
@@ -211,9 +211,14 @@ class Store:
             PodRow.update(last_used_at=now()).where(self._is(owner)).execute(self._database)
 
     def forget(self, owners: Iterable[Owner]) -> None:
+        ids: dict[OwnerKind, list[str]] = {}
+        for owner in owners:
+            ids.setdefault(owner.kind, []).append(owner.id)
         with self._reported(), self._database.atomic():
-            for owner in owners:
-                PodRow.delete().where(self._is(owner)).execute(self._database)
+            for kind, every in ids.items():
+                mine = (PodRow.host == self._host) & (PodRow.owner_kind == kind.value)
+                for batch in peewee.chunked(every, BATCH):
+                    PodRow.delete().where(mine & PodRow.owner_id.in_(batch)).execute(self._database)
 
     def begin(self, action: Action, owner: Owner | None, detail: str = "") -> int:
         """Write down that ACTION is going to be done now; the number by which to `finish` it.

@@ -33,12 +33,12 @@ class Synced:
     problems: tuple[str, ...]
 
 
-def put_right(store: Store, found: Sequence[Pod]) -> tuple[list[Owner], ...]:
-    """Write what was FOUND in the cluster to the store: the owners that were added, changed and removed.
+def put_right(store: Store, before: Sequence[Pod], found: Sequence[Pod]) -> tuple[list[Owner], ...]:
+    """Write what was FOUND in the cluster to the store, which had BEFORE: the owners added, changed and removed.
 
     A pod that is being created has a row before it has anything in the cluster, and keeps it.
     """
-    remembered = {pod.owner: pod for pod in store.all()}
+    remembered = {pod.owner: pod for pod in before}
     now = {pod.owner: pod for pod in found}
     removed = [owner for owner, pod in remembered.items() if owner not in now and pod.status is not State.CREATING]
     added = [owner for owner in now if owner not in remembered]
@@ -53,10 +53,11 @@ def put_right(store: Store, found: Sequence[Pod]) -> tuple[list[Owner], ...]:
 
 
 def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
-    """Compare store, cluster and volume folders, and repair the store; two remote commands."""
-    found = cluster.pods()
+    """Compare store, cluster and volume folders, and repair the store."""
+    before = store.all()
+    found = cluster.pods(len(before))
     folders = {folder.name for folder in cluster.folders()}
-    added, changed, removed = put_right(store, found)
+    added, changed, removed = put_right(store, before, found)
     problems = [
         f"the volume folder {pod.volume} of {pod.owner} is gone"
         for pod in found
@@ -69,11 +70,12 @@ def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
 
 
 def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: float | None) -> Surroundings:
-    """All that may belong to nobody, by two remote commands; OLDER_THAN in seconds, None for no volume at all."""
+    """All that may belong to nobody; OLDER_THAN in seconds, None for no volume at all."""
+    remembered = store.all()
     return Surroundings(
-        objects=cluster.everything(garbage.KINDS),
+        objects=cluster.everything(garbage.KINDS, len(remembered)),
         folders=cluster.folders(measured=True),
-        remembered=store.all(),
+        remembered=remembered,
         volume_root=volume_root,
         now=time.time(),
         older_than=older_than,

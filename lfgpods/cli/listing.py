@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import Annotated
 
 import typer
 
-from lfgpods.cli.options import ConversationId, Output, OutputFormat, ProjectId, warn
+from lfgpods.cli.options import ConversationId, Output, OutputFormat, PodStatus, ProjectId, warn
 
 UNKNOWN_EXIT_CODE = 4
 
@@ -36,19 +37,31 @@ def status(
         raise typer.Exit(UNKNOWN_EXIT_CODE)
 
 
-def list_pods(output: Output = OutputFormat.TABLE) -> None:
-    """List every pod and every volume that was kept.
+def list_pods(
+    project_id: ProjectId = None,
+    conversation_id: ConversationId = None,
+    status: Annotated[
+        PodStatus | None, typer.Option("--status", metavar="|".join(PodStatus), help="Only pods with this status.")
+    ] = None,
+    output: Output = OutputFormat.TABLE,
+) -> None:
+    """List every pod and every volume that was kept, or only those asked for.
 
     Ends with 4 when the host cannot be reached and only the record is shown.
+
+    \b
+      lfgpods list --status failed -o name
     """
     from lfgpods.manager import PodManager
+    from lfgpods.naming import resolve_owner
     from lfgpods.output import Format, show_pods
     from lfgpods.state import State
 
+    owner = None if project_id is None and conversation_id is None else resolve_owner(project_id, conversation_id)
     with PodManager() as manager:
-        pods = manager.list()
+        pods = manager.list(owner, status=State(status) if status else None)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    text = show_pods(pods, Format(output), width=width)
+    text = show_pods(pods, Format(output), width=width, chosen=owner is not None or status is not None)
     if text:
         typer.echo(text)
     if any(pod.status is State.UNKNOWN for pod in pods):

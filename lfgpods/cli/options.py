@@ -33,6 +33,16 @@ class OutputFormat(StrEnum):
     NAME = "name"
 
 
+class PodStatus(StrEnum):
+    """The names of lfgpods.state.State that a cluster tells, for the same reason."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
 class HostName(StrEnum):
     """The same names as lfgpods.settings.HostKind, for the same reason."""
 

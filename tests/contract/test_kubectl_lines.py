@@ -122,6 +122,30 @@ def _raw(lines: Lines, kind: str) -> Completed:
     return lines.kubectl("get", "--raw", f"/api/v1/namespaces/{lines.names.namespace}/{kind}?limit=5")
 
 
+def _selected(lines: Lines, path: str) -> Completed:
+    selector = f"labelSelector=lfgpods.io%2Fowner%3D{lines.names.slug}"
+    return lines.kubectl("get", "--raw", f"{path}?{selector}&limit=5000", LIMIT)
+
+
+def _page_of_events(lines: Lines, query: str) -> Completed:
+    """A page without its items: which of the events comes first is not the same everywhere."""
+    path = f"/api/v1/namespaces/{lines.names.namespace}/events?{query}"
+    page = lines.kubectl("get", "--raw", path, LIMIT)
+    if page.exit_code:
+        return page
+    fields = json.loads(page.stdout)
+    assert fields.pop("items")
+    return Completed(0, json.dumps(fields).encode(), page.stderr)
+
+
+def _last_page_of_events(lines: Lines) -> Completed:
+    while True:  # where something has happened in between, the stand-in does not know any more what was there before
+        first = json.loads(_page_of_events(lines, "limit=1").stdout)
+        last = _page_of_events(lines, f"limit=500&continue={first['metadata']['continue']}")
+        if b"(Expired)" not in last.stderr:
+            return last
+
+
 def _everywhere(lines: Lines) -> Completed:
     kinds = "namespaces,persistentvolumes,deployments,services,pods"
     slug = lines.names.slug
@@ -174,6 +198,18 @@ LINES: dict[str, Step] = {
     ),
     "raw pods": lambda s: _raw(s, "pods"),
     "raw services": lambda s: _raw(s, "services"),
+    "raw pods, selected": lambda s: _selected(s, "/api/v1/pods"),
+    "raw namespaces, selected": lambda s: _selected(s, "/api/v1/namespaces"),
+    "raw volumes, selected": lambda s: _selected(s, "/api/v1/persistentvolumes"),
+    "raw claims, selected": lambda s: _selected(s, "/api/v1/persistentvolumeclaims"),
+    "raw services, selected": lambda s: _selected(s, "/api/v1/services"),
+    "raw deployments, selected": lambda s: _selected(s, "/apis/apps/v1/deployments"),
+    "raw leases, selected, none": lambda s: _selected(s, "/apis/coordination.k8s.io/v1/leases"),
+    "raw first page": lambda s: _page_of_events(s, "limit=1"),
+    "raw first page, selected": lambda s: _page_of_events(s, "limit=1&fieldSelector=type%3DNormal"),
+    "raw last page": _last_page_of_events,
+    "raw page that never was": lambda s: _page_of_events(s, "limit=1&continue=!"),
+    "raw page without a number": lambda s: _page_of_events(s, "limit=many"),
     "raw nonsense": lambda s: _raw(s, "nonsense"),
     "version": lambda s: s.kubectl("version", "-o", "json"),
     "exec": lambda s: s.kubectl("exec", "-i", *s.n, s.pod, "--", "sh", "-c", "echo out; echo err >&2; exit 7"),

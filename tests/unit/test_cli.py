@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 import lfgpods
+from lfgpods import State
 from lfgpods.cli import main
+from lfgpods.cli.options import PodStatus
 from lfgpods.errors import KubernetesError
 from lfgpods.events import Event
 from lfgpods.naming import Owner
@@ -66,6 +68,11 @@ def test_with_json_an_error_is_one_object(asked: list[str], capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out == ""
     assert set(json.loads(err)["error"]) == {"code", "message", "hint"}
+
+
+def test_every_status_that_a_cluster_tells_can_be_asked_for() -> None:
+    assert {*PodStatus} == {*State} - {State.UNKNOWN}
+    assert main(["list", "--status", "nonsense"]) == 2
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lfgpods.garbage import Surroundings, find_orphans
 from lfgpods.naming import Owner, names_of
 from lfgpods.observe import group_by_namespace, pod_of, snapshot_of
+from lfgpods.pages import _RESOURCES, ObjectList
 from lfgpods.settings import load_settings
 from lfgpods.shapes import checked
 from lfgpods.state import diagnose
@@ -21,28 +24,73 @@ _FIELDS = [
     "metadata", "name", "labels", "annotations", "spec", "status", "ports", "port", "nodePort", "claimRef",
     "hostPath", "path", "capacity", "template", "containers", "resources", "limits", "conditions", "type",
     "containerStatuses", "state", "waiting", "terminated", "reason", "message", "replicas", "deletionTimestamp",
+    "securityContext", "capabilities", "drop", "runAsNonRoot", "allowPrivilegeEscalation", "readyReplicas",
 ]  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False),
     lambda below: st.lists(below, max_size=2) | st.dictionaries(st.sampled_from(_FIELDS), below, max_size=4),
     max_leaves=12,
 )
 _KINDS = st.sampled_from(["Namespace", "PersistentVolume", "PersistentVolumeClaim", "Deployment", "Service", "Pod"])
 
 
-@given(st.builds(lambda kind, rest: {**rest, "kind": kind, "metadata": {"name": "x", **(rest.get("metadata") or {})}},
-                 _KINDS, st.fixed_dictionaries({}, optional={"metadata": st.dictionaries(st.sampled_from(_FIELDS), _VALUES),
-                                                             "spec": _VALUES, "status": _VALUES})))  # fmt: skip
+OBJECTS = st.builds(lambda kind, rest: {**rest, "kind": kind, "metadata": {"name": "x", **(rest.get("metadata") or {})}},
+                    _KINDS, st.fixed_dictionaries({}, optional={"metadata": st.dictionaries(st.sampled_from(_FIELDS), _VALUES),
+                                                                "spec": _VALUES, "status": _VALUES}))  # fmt: skip
+
+
+def understood(obj: dict[str, Any]) -> object:
+    """All that is made of one object."""
+    pod = pod_of(OWNER, names_of(OWNER), snapshot_of([obj]), "host", BASE, "/mnt/volumes")
+    around = Surroundings([obj], [], [], "/mnt/volumes", 0.0)
+    groups = list(group_by_namespace([obj]))
+    return pod, groups, find_orphans(around), diagnose(obj) if obj["kind"] == "Pod" else None
+
+
+def has_a_boolean(value: object) -> bool:
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, bool) or any(map(has_a_boolean, below))
+
+
+@given(OBJECTS)
 @settings(max_examples=100)
 def test_what_passes_is_understood_by_everything_that_reads_it(obj: dict[str, Any]) -> None:
     try:
         found = checked(obj)
     except (TypeError, KeyError):
         return
-    group_by_namespace([found])
-    pod_of(OWNER, names_of(OWNER), snapshot_of([found]), "host", BASE, "/mnt/volumes")
-    if found["kind"] == "Pod":
-        diagnose(found)
+    understood(found)
+
+
+@given(OBJECTS)
+@settings(max_examples=300)
+def test_in_a_list_the_same_passes_and_means_the_same(obj: dict[str, Any]) -> None:
+    one_of_many = ObjectList(["pods", "services"], "a=b")
+    one_of_many.feed(json.dumps({"kind": "List", "metadata": {}, "items": [obj]}).encode())
+    try:
+        whole = checked(obj)
+    except (TypeError, KeyError):
+        with pytest.raises(ValueError):  # noqa: PT011 - it begins with what has come
+            one_of_many.end_page()
+        return
+    if has_a_boolean(obj):
+        return  # JSON tells them from numbers, Python does not
+    one_of_many.end_page()
+    assert understood(one_of_many.objects[0]) == understood(whole)
+
+
+@given(OBJECTS)
+@settings(max_examples=300)
+def test_what_is_not_read_of_a_kind_is_not_missed(obj: dict[str, Any]) -> None:
+    resource = {kind: resource for resource, (_, kind) in _RESOURCES.items()}[obj["kind"]]
+    one_of_many = ObjectList([resource], "a=b")
+    one_of_many.feed(json.dumps({"kind": f"{obj['kind']}List", "metadata": {}, "items": [obj]}).encode())
+    try:
+        whole = checked(obj)
+        one_of_many.end_page()
+    except (TypeError, KeyError, ValueError):
+        return
+    assert understood(one_of_many.objects[0]) == understood(whole)
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,15 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-from lfgpods.hosts.embedded import printing
+from lfgpods.hosts.embedded import printing, raw
 from lfgpods.hosts.embedded.arguments import Arguments, field_selector, label_selector, references
 from lfgpods.hosts.embedded.cluster import Cluster
 from lfgpods.hosts.embedded.errors import ApiError, KubectlError, NotFoundError
-from lfgpods.hosts.embedded.kinds import DEPLOYMENT, KINDS, NAMESPACE, POD, Kind
+from lfgpods.hosts.embedded.kinds import DEPLOYMENT, NAMESPACE, POD, Kind
 from lfgpods.hosts.embedded.nodes import version as server_version
 from lfgpods.hosts.embedded.process import Streams
 from lfgpods.hosts.embedded.world import Matches, Record, World, copied
-from lfgpods.labels import Object
 
 POLL = (0.004, 0.03)
 """Seconds between two looks at the world: the first ones, and when nothing changes."""
@@ -24,7 +22,7 @@ POLL = (0.004, 0.03)
 
 def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     if "raw" in arguments.values:
-        return _raw(cluster, arguments.value("raw"), streams)
+        return raw.get(cluster, arguments.value("raw"), streams)
     wanted = references(arguments.words)
     if arguments.on("watch"):
         return _watch(cluster, arguments, streams, wanted)
@@ -264,52 +262,3 @@ def find_pod(world: World, namespace: str, reference: str, *, for_logs: bool = F
     if world.find(NAMESPACE, "", namespace) is None:
         raise NotFoundError(NAMESPACE, namespace)
     raise NotFoundError(POD, name)
-
-
-def _raw(cluster: Cluster, url: str, streams: Streams) -> int:
-    """The API server's own answer: an object, or a list in pages."""
-    parts = urlsplit(url)
-    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    steps = [step for step in parts.path.split("/") if step]
-    if steps in (["healthz"], ["livez"], ["readyz"]):
-        streams.out("ok")
-        return 0
-    if steps == ["version"]:
-        streams.out(json.dumps(server_version(), indent=2))
-        return 0
-    steps = steps[2:] if steps[:2] == ["api", "v1"] else steps[3:] if steps[:1] == ["apis"] else []
-    namespace = None
-    if len(steps) > 2 and steps[0] == "namespaces":
-        namespace, steps = steps[1], steps[2:]
-    kind = next((kind for kind in KINDS if steps and kind.plural == steps[0]), None)
-    if kind is None or len(steps) > 2 or not parts.path.startswith(_root(kind)):
-        raise ApiError("NotFound", "the server could not find the requested resource")
-    world = cluster.look()
-    if len(steps) == 2:
-        record = world.find(kind, namespace or "", steps[1])
-        if record is None:
-            raise NotFoundError(kind, steps[1])
-        streams.out(printing.to_json(record.obj, None))
-        return 0
-    streams.out(printing.to_json(_page(world, kind, namespace, query), None))
-    return 0
-
-
-def _root(kind: Kind) -> str:
-    return f"/apis/{kind.api_version}/" if kind.group else "/api/v1/"
-
-
-def _page(world: World, kind: Kind, namespace: str | None, query: dict[str, str]) -> Object:
-    by_labels = label_selector(query.get("labelSelector", ""))
-    by_fields = field_selector(query.get("fieldSelector", ""))
-    records = world.all(kind, namespace, lambda obj: by_labels(obj) and by_fields(obj))
-    start = query.get("continue", "")
-    records = [record for record in records if f"{record.namespace}/{record.name}" > start]
-    metadata: Object = {"resourceVersion": str(world.version)}
-    limit = int(query.get("limit", 0))
-    if limit and len(records) > limit:
-        last = records[limit - 1]
-        metadata.update({"continue": f"{last.namespace}/{last.name}", "remainingItemCount": len(records) - limit})
-        records = records[:limit]
-    items = [{key: value for key, value in r.obj.items() if key not in ("kind", "apiVersion")} for r in records]
-    return {"apiVersion": kind.api_version, "items": items, "kind": f"{kind.name}List", "metadata": metadata}

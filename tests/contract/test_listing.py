@@ -1,0 +1,118 @@
+"""`list` in pages: the same answer whatever the size of a page, and whatever changes between two of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from lfgpods import Owner, State, cluster, hosts, pages
+from lfgpods.kubectl import Kubectl
+from lfgpods.labels import MANAGED_BY, OWNER, SELECTOR, labels_for
+from lfgpods.naming import names_of
+from tests.contract.sites import Site
+
+pytestmark = pytest.mark.usefixtures("_one_at_a_time")
+
+
+@pytest.fixture
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "SIDE_BY_SIDE", 1)
+
+
+def apply(site: Site, *objects: dict[str, Any]) -> None:
+    payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
+    done = site.kubectl("apply", "--server-side", "-f", "-", stdin=payload)
+    assert done.exit_code == 0, done.stderr
+
+
+def make_volumes(site: Site, owners: Sequence[Owner]) -> None:
+    """A PersistentVolume for each of OWNERS, as a create that was cut short leaves one; nothing is on the host."""
+    names = [names_of(owner) for owner in owners]
+    apply(
+        site,
+        *(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": name.volume, "labels": labels_for(owner, name)},
+                "spec": {
+                    "capacity": {"storage": "1Mi"},
+                    "accessModes": ["ReadWriteOnce"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": "",
+                    "claimRef": {"namespace": name.namespace, "name": name.claim},
+                    "hostPath": {"path": f"{site.settings.volume_root}/{name.namespace}", "type": "Directory"},
+                },
+            }
+            for owner, name in zip(owners, names, strict=True)
+        ),
+    )
+
+
+@pytest.fixture
+def kept(site: Site, owner: Owner) -> Iterator[Sequence[Owner]]:
+    """Five owners with a volume each, which are taken away again."""
+    owners = [owner, *(site.new_owner() for _ in range(4))]
+    make_volumes(site, owners)
+    yield owners
+    site.kubectl("delete", *(f"persistentvolume/{names_of(one).volume}" for one in owners), "--wait=false")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 5_000])
+def test_small_pages_give_what_one_kubectl_gives(
+    site: Site, kept: Sequence[Owner], resident: Owner, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everyone = {resident, *kept}
+    monkeypatch.setattr(cluster, "FEW", 1_000)
+    site.pods.list()
+    before = {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone}
+    assert before.keys() == everyone
+    monkeypatch.setattr(cluster, "FEW", 0)
+    monkeypatch.setattr(pages, "PAGE", size)
+    assert {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone} == before
+    assert before[resident].status is State.RUNNING
+
+
+def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
+    site: Site, kept: Sequence[Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE", 2)
+    kubectl = Kubectl(site.host, site.settings.kubectl)
+    turned: list[int] = []
+    turn: Callable[[Kubectl, Any, float], None] = Kubectl._next_pages
+
+    def and_change(self: Kubectl, lists: Any, silence: float) -> None:
+        turn(self, lists, silence)
+        turned.append(len(turned))
+        if len(turned) == 1:
+            gone = f"persistentvolume/{names_of(kept[0]).volume}"
+            assert site.kubectl("delete", gone, "--wait=false").exit_code == 0
+
+    monkeypatch.setattr(Kubectl, "_next_pages", and_change)
+    found = [obj["metadata"]["labels"][OWNER] for obj in kubectl.get_everywhere(["persistentvolumes"], SELECTOR)]
+    assert len(turned) > 1
+    mine = [found.count(names_of(owner).slug) for owner in kept]
+    assert mine[1:] == [1, 1, 1, 1]
+    assert mine[0] in (0, 1)
+
+
+def test_a_list_of_one_owner_and_of_one_status(site: Site, kept: Sequence[Owner], resident: Owner) -> None:
+    assert site.pods.list(resident) == [site.pods.status(resident)]
+    assert site.pods.list(resident, status=State.RUNNING) == site.pods.list(resident)
+    assert site.pods.list(resident, status=State.STOPPED) == []
+    assert site.pods.list(site.new_owner()) == []
+    running = [pod.owner for pod in site.pods.list(status=State.RUNNING)]
+    assert resident in running
+    assert not set(kept) & set(running)
+    deleted = [pod.owner for pod in site.pods.list(status=State.DELETED)]
+    assert set(kept) <= set(deleted)
+    assert resident not in deleted
+
+
+def test_objects_of_others_are_not_in_a_page(site: Site, resident: Owner) -> None:
+    objects = Kubectl(site.host, site.settings.kubectl).get_everywhere(["pods", "leases", "namespaces"], SELECTOR)
+    assert {obj["metadata"]["labels"][MANAGED_BY] for obj in objects} == {"lfgpods"}
+    assert names_of(resident).namespace in [obj["metadata"]["name"] for obj in objects if obj["kind"] == "Namespace"]
