@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.hosts import Completed, Host, Process, Stream, run, run_side_by_side
 from lfgpods.labels import Object
 from lfgpods.pages import ObjectList
+from lfgpods.refusals import bad_answer, refusal, still_there
 from lfgpods.shapes import checked
 
 FIELD_MANAGER = "lfgpods"
@@ -68,7 +68,7 @@ class Kubectl:
         said, brace, rest = answer.partition(b"{")
         made, *found = self._parsed(brace + rest) or [{}]
         if made.get("kind") != obj["kind"]:
-            raise _bad_answer(self._host, answer.decode(errors="replace"))
+            raise bad_answer(self._host, answer.decode(errors="replace"))
         return said.decode(errors="replace"), made, found
 
     def pod_networks_command(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class Kubectl:
             if not pending:
                 return [obj for one in lists for obj in one.objects]
             self._next_pages(pending, silence)
-        raise _bad_answer(self._host, f"more than {MOST_PAGES} pages")
+        raise bad_answer(self._host, f"more than {MOST_PAGES} pages")
 
     def _next_pages(self, lists: Sequence[ObjectList], silence: float) -> None:
         streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
@@ -109,12 +109,12 @@ class Kubectl:
                 if completed.exit_code == 0:
                     one.end_page()
                     continue
-                refused = _refusal(completed, self._command)
+                refused = refusal(completed, self._command)
                 if refused.code not in ("expired", "gone") or not one.is_begun:
                     raise refused
                 one.start_again()
         except ValueError as error:
-            raise _bad_answer(self._host, str(error)) from error
+            raise bad_answer(self._host, str(error)) from error
 
     def get_all(self, kind: str) -> list[Object]:
         """All objects of a KIND of the cluster's own."""
@@ -162,7 +162,7 @@ class Kubectl:
         words = ("patch", reference, "-n", namespace, "--type=merge", "-p", json.dumps(patch), "-o", "json", *_API)
         found = self._objects(*words)
         if not found:
-            raise _bad_answer(self._host, "")
+            raise bad_answer(self._host, "")
         return found[0]
 
     def annotation(self, reference: str, namespace: str, key: str, value: str | None) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class Kubectl:
         except KubernetesError as error:
             if "timed out waiting" not in error.message:
                 raise
-            raise _still_there(references, namespace, wait) from error
+            raise still_there(references, namespace, wait) from error
 
     def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
         """Delete all objects of KIND in NAMESPACE that SELECTOR matches, and do not wait for it."""
@@ -209,7 +209,7 @@ class Kubectl:
                 return
             if "timed out waiting" not in error.message:
                 raise
-            raise _still_there((reference,), namespace, timeout) from error
+            raise still_there((reference,), namespace, timeout) from error
 
     def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
         """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None at least once a second.
@@ -232,16 +232,16 @@ class Kubectl:
                         pod, end = decoder.raw_decode(text)
                     except (ValueError, RecursionError) as error:
                         if len(text) > LONGEST_OBJECT or text[0] != "{":
-                            raise _bad_answer(self._host, text) from error
+                            raise bad_answer(self._host, text) from error
                         break
                     text = text[end:]
                     try:
                         yield checked(pod)
                     except (KeyError, TypeError) as error:
-                        raise _bad_answer(self._host, str(pod)) from error
+                        raise bad_answer(self._host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
-                        raise _refusal(Completed(process.exit_code, b"", stderr), self._command)
+                        raise refusal(Completed(process.exit_code, b"", stderr), self._command)
                     return
                 yield None
 
@@ -251,7 +251,7 @@ class Kubectl:
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
         """What kubectl meant when an exec ended before anything ran in the pod."""
-        return _refusal(Completed(exit_code, b"", stderr), self._command)
+        return refusal(Completed(exit_code, b"", stderr), self._command)
 
     def _argv(self, *words: str) -> tuple[str, ...]:
         return (*self._command, *words)
@@ -269,7 +269,7 @@ class Kubectl:
         if first is not None:
             completed = first.take(completed)
         if completed.exit_code != 0:
-            raise _refusal(completed, self._command)
+            raise refusal(completed, self._command)
         return completed.stdout
 
     def _objects(
@@ -289,22 +289,7 @@ class Kubectl:
         try:
             return [checked(obj) for document in _documents(answer.decode()) for obj in _items(document)]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise _bad_answer(self._host, answer.decode(errors="replace")) from error
-
-
-def _bad_answer(host: Host, text: str) -> KubernetesError:
-    return KubernetesError(
-        f"kubectl on {host.name} gave an answer that is not the JSON of objects: {text[:120]!r}",
-        "Check LFGPODS_KUBECTL; it has to be kubectl 1.20 or newer.",
-        code="bad_answer",
-    )
-
-
-def _still_there(references: Sequence[str], namespace: str, timeout: float) -> TimeLimitError:
-    return TimeLimitError(
-        f"{', '.join(references)} did not go away within {timeout:g} s",
-        f"It goes on; see what holds it with: kubectl describe namespace {namespace}",
-    )
+            raise bad_answer(self._host, answer.decode(errors="replace")) from error
 
 
 def _documents(text: str) -> Iterator[Any]:
@@ -318,84 +303,6 @@ def _documents(text: str) -> Iterator[Any]:
 
 def _items(document: Any) -> list[Any]:
     return list(document["items"]) if document["kind"] == "List" or "items" in document else [document]
-
-
-_CLUSTER_SILENT = re.compile(
-    r"was refused|Unable to connect to the server|i/o timeout|no route to host|TLS handshake|Client\.Timeout"
-    r"|connection refused|context deadline exceeded|\(ServiceUnavailable\)|\(InternalError\)|etcdserver|\(Timeout\)"
-    r"|apiserver not ready|connection reset|unexpected EOF|http2:"
-)
-_CONFIGURATION = re.compile(
-    r"no configuration has been provided|invalid configuration|Error in configuration|error loading config|x509:"
-    r"|context .* does not exist"
-)
-_SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTALL)
-
-
-def _refusal(completed: Completed, command: Sequence[str]) -> KubernetesError:
-    text = completed.stderr.decode(errors="replace").strip()
-    line = _one_line(text) or f"it ended with exit code {completed.exit_code} and said nothing"
-    program = command[0]
-    if completed.exit_code in (126, 127) and "exec failed" not in text:
-        return KubernetesError(
-            f"{program} cannot be run on the host: {line}",
-            "Install kubectl there, or set LFGPODS_KUBECTL to its path (k3s: LFGPODS_KUBECTL='k3s kubectl').",
-            code="kubectl_missing",
-        )
-    if text.startswith("sudo:"):
-        return KubernetesError(f"sudo on the host refuses: {line}", _SUDO_HINT, code="sudo")
-    if _CONFIGURATION.search(text):
-        return KubernetesError(
-            f"kubectl on the host has no usable configuration: {line}",
-            "Give the SSH account a kubeconfig, or name it: LFGPODS_KUBECTL='kubectl --kubeconfig /path'.",
-            code="kubeconfig",
-        )
-    if "error dialing backend" in text:
-        return KubernetesError(
-            f"the node of the pod does not answer: {line}",
-            "Check on the host that its kubelet runs: kubectl get nodes.",
-            code="node_unreachable",
-        )
-    server_error = _SERVER_ERROR.search(text)
-    if server_error and server_error[1] not in ("ServiceUnavailable", "InternalError", "Timeout"):
-        return _server_refusal(server_error[1] or "", _one_line(server_error[2]))
-    if _CLUSTER_SILENT.search(text):
-        return KubernetesError(
-            f"the cluster does not answer: {line}",
-            "Check on the host that the API server runs: kubectl get nodes.",
-            code="cluster_unreachable",
-        )
-    return KubernetesError(f"kubectl failed: {line}", "Look at the cluster with kubectl on the host.", code="kubectl")
-
-
-_SUDO_HINT = "Allow the account passwordless sudo for it (NOPASSWD), or log in as root."
-_SERVER_HINTS = {
-    "NotFound": "It may have been deleted by someone else; lfgpods status shows what is there.",
-    "Forbidden": "The kubeconfig on the host needs more rights, or a quota is used up.",
-    "Unauthorized": "The credentials of the kubeconfig on the host are not valid any more.",
-    "Invalid": "Correct what was asked for; the message names the field.",
-    "Conflict": "Someone changed it at the same moment; try again.",
-}
-
-
-def _server_refusal(reason: str, message: str) -> KubernetesError:
-    if "exceeded quota" in message:
-        return KubernetesError(
-            f"a quota of the cluster is used up: {message}", _SERVER_HINTS["Forbidden"], code="quota"
-        )
-    code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).lower() or "refused"
-    hint = _SERVER_HINTS.get(reason, "Look at the cluster with kubectl on the host.")
-    return KubernetesError(f"Kubernetes refuses: {message}", hint, code=code)
-
-
-def _one_line(text: str) -> str:
-    """The first line that says something, without warnings; at most 400 characters."""
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if not line.startswith(("Warning:", "Defaulted container", "Unable to use a TTY"))
-    ]
-    line = (telling or lines or [""])[0].removeprefix("error: ")
-    return line if len(line) <= 400 else line[:399] + "…"
 
 
 def by_kind(objects: Iterable[Object], kind: str) -> list[Object]:

@@ -27,7 +27,7 @@ from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import Pod, no_such_pod
 from lfgpods.podexec import Command, ExecResult, Sink, Source
-from lfgpods.recording import only_logged, recorded, written_down
+from lfgpods.recording import failures_remembered, only_logged, recorded, written_down
 from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
@@ -261,7 +261,7 @@ class PodManager:
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store.has_volumes_in(self._settings.volume_root)
-        with recorded(self._store, action, owner, spec.image), failures_written_down(self._store, intent):
+        with recorded(self._store, action, owner, spec.image), failures_remembered(self._store, intent):
             self._store.remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
