@@ -83,9 +83,9 @@ class Store:
     def remember(self, *pods: Pod) -> None:
         """Write down what is known of PODS now; the time of their last use stays."""
         rows = [row_of(pod, self._host, now()) for pod in pods]
-        rows.sort(key=lambda row: (row["owner_kind"], row["owner_id"]))  # two callers never wait for one another
 
         def write() -> None:
+            self._engine.take_turns()
             for row in rows:
                 changed = {name: value for name, value in row.items() if name not in _KEY}
                 if changed["last_used_at"] is None:
@@ -93,21 +93,27 @@ class Store:
                 keys = [PodRow.host, PodRow.owner_kind, PodRow.owner_id]
                 PodRow.insert(**row).on_conflict(conflict_target=keys, update=changed).execute(self._database)
 
-        self._write(write, len(rows))
+        if rows:
+            with self._reported():
+                self._engine.transaction(write)
 
     def touch(self, owner: Owner) -> None:
         """Note that the pod is being used now."""
         query = PodRow.update(last_used_at=now()).where(self._is(owner))
-        self._write(lambda: query.execute(self._database), 1)
+        with self._reported():
+            self._engine.run(lambda: query.execute(self._database))
 
     def forget(self, owners: Iterable[Owner]) -> None:
-        ordered = sorted(owners, key=lambda owner: (owner.kind.value, owner.id))
+        queries = [PodRow.delete().where(self._is(owner)) for owner in owners]
 
         def write() -> None:
-            for owner in ordered:
-                PodRow.delete().where(self._is(owner)).execute(self._database)
+            self._engine.take_turns()
+            for query in queries:
+                query.execute(self._database)
 
-        self._write(write, len(ordered))
+        if queries:
+            with self._reported():
+                self._engine.transaction(write)
 
     def begin(self, action: Action, owner: Owner | None, detail: str = "") -> int:
         """Write down that ACTION is going to be done now; the number by which to `finish` it.
@@ -148,7 +154,8 @@ class Store:
             "duration": None if began is None else round(time.monotonic() - began, 3),
         }
         query = EventRow.update(**values).where((EventRow.id == event) & EventRow.outcome.is_null())
-        self._write(lambda: query.execute(self._database), 1)
+        with self._reported():
+            self._engine.run(lambda: query.execute(self._database))
 
     def events(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
         """The last LIMIT changes, newest first; of OWNER, or of the whole host."""
@@ -167,14 +174,6 @@ class Store:
         query = EventRow.select().where(condition).order_by(EventRow.id.desc()).limit(limit)
         with self._reported():
             return [event_of(row) for row in self._engine.run(lambda: list(query.dicts().execute(self._database)))]
-
-    def _write(self, work: Any, statements: int) -> None:
-        """Do WORK, which may be done twice; a transaction is only needed where there is more than one statement."""
-        with self._reported():
-            if statements > 1:
-                self._engine.transaction(work)
-            elif statements:
-                self._engine.run(work)
 
     def _forget_old_events(self) -> None:
         mine = EventRow.host == self._host

@@ -103,6 +103,10 @@ class Engine(ABC):
         """Wait until nobody else migrates, and keep others from it to the end of the transaction."""
 
     @abstractmethod
+    def take_turns(self) -> None:
+        """Wait until nobody else inserts or removes pods, and keep others from it to the end of the transaction."""
+
+    @abstractmethod
     def lock_rows(self) -> None:
         """Keep others from changing any row to the end of the transaction."""
 

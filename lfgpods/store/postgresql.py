@@ -41,9 +41,9 @@ _DEFAULTS = {
 }
 """Parameters of libpq, each with the variable that sets it too."""
 _SCHEMA_LOCK = int.from_bytes(b"lfgpods", "big")
-_CONTENDED = ("40001", "40P01", "23505")
-"""Serialization failure, deadlock, and unique violation: ON CONFLICT DO UPDATE minds one constraint, and where two
-insert the same row, one of them may meet the other constraint first."""
+_PODS_LOCK = _SCHEMA_LOCK + 1
+_CONTENDED = ("40001", "40P01")
+"""Serialization failure and deadlock."""
 
 
 class PostgresqlEngine(Engine):
@@ -66,6 +66,11 @@ class PostgresqlEngine(Engine):
 
     def lock_schema(self) -> None:
         self.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+
+    def take_turns(self) -> None:
+        # ON CONFLICT DO UPDATE minds one constraint: of two who insert the same row, one may meet the other
+        # constraint first. An advisory lock keeps nobody from reading, nor from noting that a pod is used.
+        self.execute("SELECT pg_advisory_xact_lock(%s)", (_PODS_LOCK,))
 
     def lock_rows(self) -> None:
         self.execute("LOCK TABLE pods, events IN EXCLUSIVE MODE")

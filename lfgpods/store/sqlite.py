@@ -39,7 +39,7 @@ class SqliteEngine(Engine):
     def lock_schema(self) -> None:
         """A transaction is the only one that writes, from its beginning."""
 
-    lock_rows = lock_schema
+    take_turns = lock_rows = lock_schema
 
     def continue_after(self, event: int) -> None:
         """AUTOINCREMENT never goes back."""
