@@ -15,7 +15,8 @@ from typing import Any
 
 from lfgpods import processes
 from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner
+from lfgpods.naming import Owner, OwnerKind
+from lfgpods.orm import peewee
 from lfgpods.pod import Pod
 from lfgpods.settings import is_postgresql
 from lfgpods.state import State
@@ -28,6 +29,8 @@ EVENTS_KEPT = 10_000
 """Of each host, the newest."""
 PRUNED_EVERY = 101
 """Older ones are removed with each event whose number this divides: a prime, so that hosts that take turns meet it."""
+BATCH = 60
+"""Rows in one statement, which in an old SQLite may have 999 values."""
 _KEY = ("host", "owner_kind", "owner_id")
 
 
@@ -82,16 +85,15 @@ class Store:
 
     def remember(self, *pods: Pod) -> None:
         """Write down what is known of PODS now; the time of their last use stays."""
-        rows = [row_of(pod, self._host, now()) for pod in pods]
+        rows = list({pod.owner: row_of(pod, self._host, now()) for pod in pods}.values())
+        changes = {name: peewee.EXCLUDED[name] for name in next(iter(rows), {}) if name not in _KEY}
+        changes["last_used_at"] = peewee.fn.COALESCE(peewee.EXCLUDED["last_used_at"], PodRow.last_used_at)
 
         def write() -> None:
             self._engine.take_turns()
-            for row in rows:
-                changed = {name: value for name, value in row.items() if name not in _KEY}
-                if changed["last_used_at"] is None:
-                    del changed["last_used_at"]
-                keys = [PodRow.host, PodRow.owner_kind, PodRow.owner_id]
-                PodRow.insert(**row).on_conflict(conflict_target=keys, update=changed).execute(self._database)
+            for batch in peewee.chunked(rows, BATCH):
+                insert = PodRow.insert_many(batch).on_conflict(conflict_target=_KEY, update=changes)
+                insert.execute(self._database)
 
         if rows:
             with self._reported():
@@ -104,14 +106,18 @@ class Store:
             self._engine.run(lambda: query.execute(self._database))
 
     def forget(self, owners: Iterable[Owner]) -> None:
-        queries = [PodRow.delete().where(self._is(owner)) for owner in owners]
+        ids: dict[OwnerKind, list[str]] = {}
+        for owner in owners:
+            ids.setdefault(owner.kind, []).append(owner.id)
 
         def write() -> None:
             self._engine.take_turns()
-            for query in queries:
-                query.execute(self._database)
+            for kind, every in ids.items():
+                mine = (PodRow.host == self._host) & (PodRow.owner_kind == kind.value)
+                for batch in peewee.chunked(every, BATCH):
+                    PodRow.delete().where(mine & PodRow.owner_id.in_(batch)).execute(self._database)
 
-        if queries:
+        if ids:
             with self._reported():
                 self._engine.transaction(write)
 

@@ -40,6 +40,25 @@ def test_the_time_of_last_use_survives_what_is_learned_later(database: Database)
     assert (found.status, bool(found.last_used_at)) == (State.STOPPED, True)
 
 
+def test_hundreds_are_remembered_and_forgotten_at_once_and_the_last_of_two_counts(database: Database) -> None:
+    store = database.open()
+    pods = [replace(POD, owner=Owner.project(f"{n:03}"), namespace=f"proj-{n:03}") for n in range(150)]
+    store.touch(POD.owner)
+    store.remember(*pods, replace(pods[0], status=State.STOPPED))
+    store.touch(pods[1].owner)
+    store.remember(*pods[1:])
+    assert store.all() == [
+        replace(pods[0], status=State.STOPPED),
+        *(
+            replace(pod, last_used_at=pod_found.last_used_at)
+            for pod, pod_found in zip(pods[1:], store.all()[1:], strict=True)
+        ),
+    ]
+    assert [pod.owner for pod in store.all() if pod.last_used_at] == [pods[1].owner]
+    store.forget(pod.owner for pod in pods[:149])
+    assert store.all() == pods[149:]
+
+
 def test_forgetting_is_for_one_owner(database: Database) -> None:
     store = database.open()
     other = replace(POD, owner=Owner.project("b"), namespace="proj-b")
