@@ -66,6 +66,7 @@ class PodManager:
         self._shells = Shells(self._host, self._cluster.kubectl, idle_seconds=settings.keep or IDLE_SECONDS)
         self._executor = Executor(self._cluster, self._shells, lambda: self._store)
         self._opened_store: Store | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> PodManager:
         return self
@@ -88,11 +89,12 @@ class PodManager:
 
     @property
     def _store(self) -> Store:
-        if self._opened_store is None:
-            from lfgpods.store import Store
+        with self._opening:
+            if self._opened_store is None:
+                from lfgpods.store import Store
 
-            self._opened_store = Store(self._settings.database, self._host.name)
-        return self._opened_store
+                self._opened_store = Store(self._settings.database, self._host.name)
+            return self._opened_store
 
     def ensure(
         self,

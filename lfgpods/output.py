@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfgpods.errors import LfgpodsError
 from lfgpods.events import Event
@@ -18,6 +18,9 @@ from lfgpods.pod import Pod
 from lfgpods.removal import Deletion
 from lfgpods.text import printable as printable
 from lfgpods.upkeep import Synced
+
+if TYPE_CHECKING:
+    from lfgpods.store.copying import Copied
 
 
 class Format(StrEnum):
@@ -144,6 +147,15 @@ def show_synced(synced: Synced, format: Format) -> str:
     return f"{found} in the cluster; the record was right" + (f" but for {', '.join(told)}." if told else ".")
 
 
+def show_copied(copied: Copied, format: Format) -> str:
+    if format is Format.NAME:
+        return printable(copied.target)
+    if format is not Format.TABLE:
+        return _data(copied.as_dict(), format)
+    what = f"{_count(copied.pods, 'pod')} and {_count(copied.events, 'event')} of {_count(copied.hosts, 'host')}"
+    return printable(f"Copied {what} from {copied.source} to {copied.target}, and compared every row.")
+
+
 def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None = None) -> str:
     if format is Format.NAME:
         return "\n".join(f"{orphan.kind}/{orphan.name}" for orphan in orphans)
@@ -196,6 +208,10 @@ def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), width: int
     buffer = io.StringIO()
     Console(file=buffer, width=width or 100_000, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _seconds_since(moment: str | None) -> int | None:

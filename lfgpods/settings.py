@@ -60,7 +60,8 @@ class Settings:
     sudo: bool
     access_host: str | None
     volume_root: str
-    database: str
+    database: str = field(repr=False)
+    """A path, or a PostgreSQL URL, which may hold a password."""
     templates: Path | None
     defaults: PodSpec
     hardening: Hardening
@@ -113,7 +114,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         sudo=values.flag("LFGPODS_SUDO", default=False),
         access_host=values.text("LFGPODS_ACCESS_HOST"),
         volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root,
-        database=str(values.get("LFGPODS_DATABASE", _path) or data_dir / "lfgpods.db"),
+        database=values.get("LFGPODS_DATABASE", database_place) or str(data_dir / "lfgpods.db"),
         templates=values.get("LFGPODS_TEMPLATES", _folder),
         defaults=_default_spec(values, hardening),
         hardening=hardening,
@@ -306,6 +307,20 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ValueError("a path whose ~ names a user of this machine") from None
+
+
+def is_postgresql(database: str) -> bool:
+    """Whether DATABASE is the URL of a PostgreSQL database rather than the path of an SQLite file."""
+    return database.startswith(("postgresql://", "postgres://"))
+
+
+def database_place(text: str) -> str:
+    """The path or the PostgreSQL URL that TEXT is. Raises ValueError that says what it has to be."""
+    if is_postgresql(text):
+        return text
+    if re.match(r"[A-Za-z][\w+.-]*://", text):
+        raise ValueError("the path of an SQLite file or a URL such as postgresql://user@host/name")
+    return str(_path(text))
 
 
 def _folder(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""Fixtures for tests on a real Kubernetes host, and the one line that says when those were left out."""
+"""Fixtures for tests on a real Kubernetes host, and the line that says when those, or others, were left out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import settings
 from lfgpods.errors import PodNotFoundError
 from lfgpods.naming import Owner
 from tests import lab as labs
+from tests import postgres
 from tests.cluster import Cluster
 
 settings.register_profile("quick", max_examples=40, deadline=None)
@@ -24,22 +25,25 @@ RUN = secrets.token_hex(3)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    real = [item for item in items if item.get_closest_marker("real")]
-    reason = labs.left_out()
-    if not real or reason is None:
-        return
-    if labs.MODE in ("required", "own"):
-        raise pytest.UsageError(reason)
-    config.stash[_LEFT_OUT] = f"{len(real)} tests: {reason}"
-    items[:] = [item for item in items if item not in real]
-    config.hook.pytest_deselected(items=real)
+    for mark, needed, reason in (
+        ("real", labs.MODE in ("required", "own"), labs.left_out()),
+        ("postgres", labs.MODE == "required", postgres.left_out(labs.MODE)),
+    ):
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        if not marked or reason is None:
+            continue
+        if needed:
+            raise pytest.UsageError(reason)
+        config.stash.setdefault(_LEFT_OUT, []).append(f"{len(marked)} tests: {reason}")
+        items[:] = [item for item in items if item not in marked]
+        config.hook.pytest_deselected(items=marked)
 
 
-_LEFT_OUT = pytest.StashKey[str]()
+_LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if line := config.stash.get(_LEFT_OUT, None):
+    for line in config.stash.get(_LEFT_OUT, []):
         terminalreporter.write_line(line, yellow=True)
 
 

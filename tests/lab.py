@@ -18,6 +18,7 @@ from lfgpods.hosts import Completed, run
 from lfgpods.hosts.ssh import SshHost
 from lfgpods.manager import PodManager
 from lfgpods.settings import Settings, load_settings
+from tests import postgres
 from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported
 
 MODE = os.environ.get("LFGPODS_E2E") or "auto"
@@ -106,5 +107,7 @@ def host_environment(cluster: Cluster | None) -> dict[str, str]:
 
 if __name__ == "__main__":
     # Ahead of the tests, so that who builds the cluster for the first time sees it being built.
+    if postgres.left_out(MODE) is None:
+        postgres.install()
     if MODE in ("auto", "required") and left_out() is None:
         Cluster(lambda line: print(line, flush=True)).up()

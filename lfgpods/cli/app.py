@@ -11,7 +11,7 @@ from typing import Annotated, TextIO
 import typer
 
 from lfgpods import __version__
-from lfgpods.cli import demo, execution, keepers, lifecycle, listing, records, upkeep
+from lfgpods.cli import database, demo, execution, keepers, lifecycle, listing, records, upkeep
 from lfgpods.cli.options import Verbose, log_file, logged
 from lfgpods.errors import LfgpodsError, PodNotFoundError, UsageError
 
@@ -37,6 +37,7 @@ app.command("sync")(logged(upkeep.sync))
 app.command("gc")(logged(upkeep.gc))
 app.command("demo")(logged(demo.demo))
 app.add_typer(keepers.keeper)
+app.add_typer(database.db)
 
 
 def _show_version(wanted: bool) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ACCEPTED, REFUSED, GO = b"+", b"-", b"!"
 ACCEPTED_WITHIN = 2.0
 HEADER = 8
-_SETTINGS = ("LFGPODS_", "K8S_SSH_")
+_SETTINGS = ("LFGPODS_", "K8S_SSH_", "PG")  # the last are libpq's, for a PostgreSQL database
 _OTHERS = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "PATH", "KUBECONFIG")
 _PATHS = ("_FILE", "_FOLDER", "_DATABASE", "_TEMPLATES", "_KNOWN_HOSTS")
 
@@ -43,7 +43,8 @@ def identity(environ: Mapping[str, str]) -> bytes:
 
     names = sorted(name for name in environ if name.startswith(_SETTINGS) or name in _OTHERS)
     env_file = _env_file()
-    is_relative = any(name.endswith(_PATHS) and environ[name][:1] not in ("", "/", "~") for name in names)
+    paths = [environ[name] for name in names if name.endswith(_PATHS) and "://" not in environ[name]]
+    is_relative = any(path[:1] not in ("", "/", "~") for path in paths)
     place = os.getcwd() if env_file or is_relative else ""
     parts = [__version__, sys.executable, os.path.dirname(__file__), place]
     parts += [f"{name}={environ[name]}" for name in names]

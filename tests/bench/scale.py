@@ -25,7 +25,8 @@ from lfgpods.labels import SELECTOR
 from lfgpods.naming import names_of
 from lfgpods.pages import ObjectList
 from lfgpods.pod import Pod
-from lfgpods.store import EventRow, Store
+from lfgpods.store import Store
+from lfgpods.store.schema import EventRow
 from tests.bench import api_server, owners
 from tests.cluster import HOST_ADDRESS, KEY, KNOWN_HOSTS, ROOT_ACCOUNT, Cluster
 from tests.lab import Lab, host_environment
@@ -132,12 +133,15 @@ def _store(folder: Path) -> Iterator[Row]:
     store.remember(*(replace(seed, owner=owner, namespace=names_of(owner).namespace) for owner in every))
     event = store.begin(Action.CREATE, every[0], "busybox")
     store.finish(event)
-    values = EventRow.select().where(EventRow.id == event).dicts().execute(store._database)[0]
-    del values["id"]
-    with store._database.atomic():
+
+    def fill() -> None:
+        values = EventRow.select().where(EventRow.id == event).dicts().execute(store._database)[0]
+        del values["id"]
         for start in range(0, ROWS, 50):
             batch = [{**values, "owner_id": owner.id} for owner in every[start : start + 50]]
             EventRow.insert_many(batch).execute(store._database)
+
+    store._engine.transaction(fill)
     asked = iter(every[:: ROWS // 1000])
     try:
         yield _side_by_side("find one of 100,000 rows", lambda: _there(store.find(next(asked))), None, QUERY)

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster import certificates, configuration
-from tests.cluster.binaries import run
 from tests.cluster.configuration import HOST_KEY, ROOT_ACCOUNT, USER_ACCOUNT, USER_KUBECONFIG
 from tests.cluster.errors import ClusterError
 from tests.cluster.network import HOST_ADDRESS
+from tests.cluster.packages import run
 from tests.cluster.paths import CLIENT, HOMES
 
 PASSPHRASE = "correct horse"

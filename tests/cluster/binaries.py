@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
+from tests.cluster import packages
 from tests.cluster.errors import ClusterError
+from tests.cluster.packages import run
 from tests.cluster.paths import CACHE
 
 PACKAGES = (
@@ -28,6 +29,7 @@ PACKAGES = (
         "ethtool",
         "socat",
         "iproute2",
+        "postgresql",
     ),
 )
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
@@ -40,47 +42,9 @@ _VERSION_PACKAGES = tuple(
 )
 
 
-def run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Run a program to its end and return its stdout; what it said is in the error if it fails."""
-    done = subprocess.run(
-        argv,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        tail = (done.stdout + done.stderr)[-4000:]
-        raise ClusterError(f"{' '.join(argv)} exited with {done.returncode}:\n{tail}")
-    return done.stdout
-
-
 def install_packages() -> None:
-    """Install the Debian packages that are missing, without starting the services in them."""
-    query = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *PACKAGES],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    present = {line.split()[0] for line in query.stdout.splitlines() if line.endswith(" installed")}
-    missing = [name for name in PACKAGES if name not in present]
-    if not missing:
-        return
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        run("apt-get", "update", "-q")
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "install", "-q", "-y", "--no-install-recommends", *missing, env=quiet)
-    finally:
-        if ours:
-            policy.unlink()
+    """Install the Debian packages that are missing."""
+    packages.install(*PACKAGES)
 
 
 def debian_sources(kind: str) -> list[str]:

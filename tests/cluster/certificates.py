@@ -6,8 +6,8 @@ import base64
 import json
 from pathlib import Path
 
-from tests.cluster.binaries import run
 from tests.cluster.network import HOST_ADDRESS, SERVICE_ADDRESS
+from tests.cluster.packages import run
 from tests.cluster.paths import ADMIN_KUBECONFIG, PKI
 
 NODE = "lfgpods"

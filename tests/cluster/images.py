@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import oci
-from tests.cluster.binaries import debian_sources, run
+from tests.cluster.binaries import debian_sources
 from tests.cluster.oci import Image, Layer
+from tests.cluster.packages import run
 from tests.cluster.paths import CACHE, CONTAINERD_SOCKET
 
 BUSYBOX = "docker.io/library/busybox:1.36"

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.cluster.binaries import run
+from tests.cluster.packages import run
 
 NAMESPACE = "lfgpods"
 NAMESPACE_FILE = Path("/var/run/netns") / NAMESPACE

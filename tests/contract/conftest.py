@@ -25,8 +25,9 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture(autouse=True)
-def _early_failures(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollout, "GRACE", site.grace)
+def _early_failures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "site" in request.fixturenames:
+        monkeypatch.setattr(rollout, "GRACE", request.getfixturevalue("site").grace)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lfgpods import api
 from lfgpods.errors import HostError, OutcomeUnknownError
 from lfgpods.naming import Owner
 from lfgpods.podexec import Command
-from tests.unit.test_store import POD
+from tests.samples import POD
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

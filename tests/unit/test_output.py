@@ -15,7 +15,7 @@ from lfgpods.naming import Owner
 from lfgpods.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
 from lfgpods.removal import Deletion
 from lfgpods.state import State
-from tests.unit.test_store import POD
+from tests.samples import POD
 
 FIELDS = {
     "project_id", "conversation_id", "namespace", "pod_name", "status", "reason", "image", "resource_limits",

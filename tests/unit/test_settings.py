@@ -113,6 +113,17 @@ def test_kubectl_may_be_several_words_and_have_a_context() -> None:
     assert settings.kubectl == ("k3s", "kubectl", "--context", "work")
 
 
+def test_a_database_is_a_path_or_a_postgresql_url_whose_password_does_not_show() -> None:
+    for url in ("postgresql://ada:hunter2@db.example.com:5433/pods?sslmode=require", "postgres:///pods"):
+        settings = load_settings({"LFGPODS_DATABASE": url})
+        assert settings.database == url
+        assert "hunter2" not in repr(settings)
+    assert load_settings({"LFGPODS_DATABASE": "~/a.db"}).database == str(Path.home() / "a.db")
+    with pytest.raises(SettingsError, match="LFGPODS_DATABASE is not the path of an SQLite file or a URL") as refused:
+        load_settings({"LFGPODS_DATABASE": "mysql://ada:hunter2@db.example.com/pods"})
+    assert "hunter2" not in refused.value.message + refused.value.hint
+
+
 def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) -> None:
     example = ROOT / ".env.example"
     shown = set(re.findall(r"^([A-Z0-9_]+)=", example.read_text(), re.MULTILINE))

@@ -1,123 +1,27 @@
+"""What of the store is SQLite's own; the rest is in the contract, which every kind of database keeps."""
+
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lfgpods import store as stores
 from lfgpods.errors import StoreError
-from lfgpods.naming import Owner
-from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec, Resources
-from lfgpods.state import State
+from lfgpods.events import Action, Outcome
 from lfgpods.store import Store
-
-SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
-POD = Pod(
-    Owner.project("My App"), "proj-my-app--x", State.RUNNING, SPEC, "/v/proj-my-app--x", pod_name="p-1", conversation_id="c",
-    service_name="s", cluster_ip="10.0.0.1", ports=(ServicePort(8080, 30001, "http://h:30001"),),
-    created_at="2026-01-01T00:00:00Z", started_at="2026-01-01T00:00:01Z",
-)  # fmt: skip
+from tests.samples import POD
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> str:
-    return str(tmp_path / "new" / "lfgpods.db")
-
-
-def test_a_pod_comes_back_as_it_was(database: str) -> None:
-    Store(database, "host").remember(POD)
-    store = Store(database, "host")
-    assert store.find(POD.owner) == POD
-    assert store.all() == [POD]
-    assert store.find(Owner.conversation("My App")) is None
-    assert Store(database, "other host").all() == []
-
-
-def test_the_time_of_last_use_survives_what_is_learned_later(database: str) -> None:
-    store = Store(database, "host")
-    store.remember(POD)
-    store.touch(POD.owner)
-    store.remember(replace(POD, status=State.STOPPED))
-    found = store.find(POD.owner)
-    assert found is not None
-    assert (found.status, bool(found.last_used_at)) == (State.STOPPED, True)
-
-
-def test_forgetting_is_for_one_owner(database: str) -> None:
-    store = Store(database, "host")
-    other = replace(POD, owner=Owner.project("b"), namespace="proj-b")
-    store.remember(POD, other)
-    store.forget([POD.owner])
-    assert store.all() == [other]
-
-
-def test_nobody_else_can_read_the_file(database: str) -> None:
-    Store(database, "host").remember(POD)
-    for path in Path(database).parent.iterdir():
+def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
+    database = tmp_path / "new" / "lfgpods.db"
+    Store(str(database), "host").remember(POD)
+    for path in database.parent.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
-    assert Path(database).parent.stat().st_mode & 0o777 == 0o700
-
-
-def test_migrations_run_once_each_and_a_newer_schema_is_left_alone(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Store(database, "host").remember(POD)
-    ran = []
-    monkeypatch.setattr(stores, "MIGRATIONS", (*stores.MIGRATIONS, lambda database: ran.append(database)))
-    assert Store(database, "host").all() == [POD]
-    Store(database, "host")
-    assert len(ran) == 1
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="newer lfgpods"):
-        Store(database, "host")
-
-
-def test_a_migration_that_fails_leaves_nothing_behind(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(database: object) -> None:
-        stores._sql(database, "CREATE TABLE half (a TEXT)")  # type: ignore[arg-type]
-        raise OSError("interrupted")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stores, "MIGRATIONS", (*stores.MIGRATIONS, fail))
-        with pytest.raises(StoreError, match="interrupted"):
-            Store(database, "host")
-    with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master WHERE name IN ('half', 'pods')").fetchall() == []
-    connection.close()
-    assert Store(database, "host").all() == []
-
-
-WORKER = """
-import sys
-from dataclasses import replace
-from lfgpods.naming import Owner
-from lfgpods.store import Store
-from tests.unit.test_store import POD
-
-store, me = Store(sys.argv[1], "host"), sys.argv[2]
-for i in range(25):
-    store.remember(replace(POD, owner=Owner.project(f"{me}-{i}"), namespace=f"{me}-{i}"))
-    store.remember(POD)
-    store.touch(POD.owner)
-"""
-
-
-def test_eight_processes_open_a_new_database_and_lose_nothing(database: str) -> None:
-    root = Path(__file__).parents[2]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, database, str(n)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
-        )
-        for n in range(8)
-    ]
-    assert [worker.wait(60) for worker in workers] == [0] * 8
-    assert len(Store(database, "host").all()) == 8 * 25 + 1
+    assert database.parent.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("path", ["/proc/no/such/folder/db", "/"])
@@ -133,3 +37,48 @@ def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         Store(str(garbage), "host")
     assert garbage.read_text().startswith("this is not")
+
+
+FIRST_SCHEMA = """
+CREATE TABLE migrations (number INTEGER PRIMARY KEY, applied_at TEXT NOT NULL);
+INSERT INTO migrations VALUES (1, '2026-01-01T00:00:00Z');
+CREATE TABLE pods (
+    host TEXT NOT NULL, owner_kind TEXT NOT NULL, owner_id TEXT NOT NULL, namespace TEXT NOT NULL,
+    conversation_id TEXT, pod_name TEXT, status TEXT NOT NULL, reason TEXT NOT NULL, spec TEXT NOT NULL,
+    volume TEXT NOT NULL, service TEXT NOT NULL, created_at TEXT, started_at TEXT, last_used_at TEXT,
+    updated_at TEXT NOT NULL, PRIMARY KEY (host, owner_kind, owner_id), UNIQUE (host, namespace)
+);
+INSERT INTO pods VALUES (
+    'host', 'project', 'My App', 'proj-my-app--x', 'c', 'p-1', 'running', '',
+    '{"image": "busybox:1.36", "resources": {"memory": "1Gi", "cpu": "1", "memory_requests": "128Mi",
+      "cpu_requests": "50m"}, "storage_size": "1Gi", "ports": [8080]}',
+    '/v/proj-my-app--x',
+    '{"name": "s", "ip": "10.0.0.1", "ports": [{"port": 8080, "node_port": 30001, "url": "http://h:30001"}]}',
+    '2026-01-01T00:00:00Z', '2026-01-01T00:00:01Z', NULL, '2026-01-01T00:00:02Z'
+);
+"""
+
+
+def test_the_database_of_the_first_version_gets_its_record(tmp_path: Path) -> None:
+    database = str(tmp_path / "lfgpods.db")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executescript(FIRST_SCHEMA)
+    store = Store(database, "host")
+    assert store.all() == [POD]
+    assert store.events() == []
+    store.finish(store.begin(Action.UPDATE, POD.owner))
+    assert [event.outcome for event in Store(database, "host").events(POD.owner)] == [Outcome.DONE]
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_a_store_in_a_file_loads_no_driver_and_leaves_peewee_to_others(tmp_path: Path) -> None:
+    code = f"from lfgpods.store import Store\nStore({str(tmp_path / 'lfgpods.db')!r}, 'host')"
+    assert not {"psycopg", "psycopg2", "lfgpods.store.postgresql"} & modules_after(code)
+    after = modules_after(f"{code}\nimport peewee\nassert peewee.psycopg, 'it was made unusable for others'")
+    assert {"peewee", "psycopg"} <= after

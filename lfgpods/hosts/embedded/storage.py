@@ -1,4 +1,4 @@
-"""The SQLite file in which an embedded host keeps its objects. The package's only importer of peewee.
+"""The SQLite file in which an embedded host keeps its objects.
 
 Safe for many processes at once: whoever looks at the world or changes it holds the write lock for that moment.
 """
@@ -14,12 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import peewee
-
 from lfgpods.errors import HostError
 from lfgpods.hosts.embedded.faults import Faults
 from lfgpods.hosts.embedded.kinds import kind_named
 from lfgpods.hosts.embedded.world import Record, World
+from lfgpods.orm import peewee
 
 BUSY_TIMEOUT = 30
 SCHEMA = 1

@@ -1,0 +1,84 @@
+"""Rows of the store and what they stand for: pods and events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from lfgpods import processes
+from lfgpods.events import Action, Event, Outcome
+from lfgpods.naming import Owner, OwnerKind
+from lfgpods.pod import Pod, ServicePort
+from lfgpods.spec import PodSpec
+from lfgpods.state import State
+
+PATIENCE = 3600
+"""Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
+
+
+def row_of(pod: Pod, host: str, moment: str) -> dict[str, Any]:
+    """What is written of POD on HOST at MOMENT."""
+    service = {"name": pod.service_name, "ip": pod.cluster_ip, "ports": [asdict(port) for port in pod.ports]}
+    return {
+        "host": host,
+        "owner_kind": pod.owner.kind.value,
+        "owner_id": pod.owner.id,
+        "namespace": pod.namespace,
+        "conversation_id": pod.conversation_id,
+        "pod_name": pod.pod_name,
+        "status": pod.status.value,
+        "reason": pod.reason,
+        "spec": json.dumps(asdict(pod.spec)),
+        "volume": pod.volume,
+        "service": json.dumps(service),
+        "created_at": pod.created_at,
+        "started_at": pod.started_at,
+        "last_used_at": pod.last_used_at,
+        "updated_at": moment,
+    }
+
+
+def pod_of(row: dict[str, Any]) -> Pod:
+    service, spec = json.loads(row["service"]), json.loads(row["spec"])
+    return Pod(
+        owner=Owner(OwnerKind(row["owner_kind"]), row["owner_id"]),
+        namespace=row["namespace"],
+        conversation_id=row["conversation_id"],
+        pod_name=row["pod_name"],
+        status=State(row["status"]),
+        reason=row["reason"],
+        spec=PodSpec.from_dict(spec),
+        volume=row["volume"],
+        service_name=service["name"],
+        cluster_ip=service["ip"],
+        ports=tuple(ServicePort(**port) for port in service["ports"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+def event_of(row: dict[str, Any]) -> Event:
+    kind, id = row["owner_kind"], row["owner_id"]
+    return Event(
+        id=row["id"],
+        owner=Owner(OwnerKind(kind), id) if kind else None,
+        action=Action(row["action"]),
+        who=row["who"],
+        origin=row["origin"],
+        detail=row["detail"],
+        started_at=row["started_at"],
+        duration=row["duration"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else _without_outcome(row),
+        error=row["error"],
+    )
+
+
+def _without_outcome(row: dict[str, Any]) -> Outcome:
+    alive = processes.is_alive(row["process"])
+    if alive is None:
+        age = datetime.now(UTC) - datetime.fromisoformat(row["started_at"])
+        alive = age.total_seconds() < PATIENCE
+    return Outcome.RUNNING if alive else Outcome.INTERRUPTED

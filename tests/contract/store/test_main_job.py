@@ -1,0 +1,39 @@
+"""The whole of lfgpods, on each kind of database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lfgpods.cli import main
+from tests.contract.store.databases import Database
+
+
+def test_pods_are_made_used_listed_and_rebuilt(
+    database: Database, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setenv("LFGPODS_HOST", "embedded")
+    monkeypatch.setenv("LFGPODS_DATABASE", database.place)
+
+    def lfgpods(*words: str) -> bytes:
+        assert main(words) == 0
+        return capfdbinary.readouterr().out
+
+    mine = ("--project-id", "My App")
+    lfgpods("create", *mine)
+    assert lfgpods("exec", *mine, "-c", "echo kept > file; cat file") == b"kept\n"
+    (pod,) = json.loads(lfgpods("list", "-o", "json"))
+    assert (pod["project_id"], pod["status"], bool(pod["last_used_at"])) == ("My App", "running", True)
+    database.ask("DELETE FROM pods")
+    assert json.loads(lfgpods("sync", "-o", "json"))["added"] == ["project/My App"]
+    lfgpods("delete", *mine)
+    lfgpods("create", *mine)
+    lfgpods("delete", *mine, "--purge", "--yes")
+    assert lfgpods("list", "-o", "name") == b""
+    told = json.loads(lfgpods("history", "-o", "json"))
+    assert [(event["action"], event["outcome"]) for event in reversed(told)] == [
+        ("create", "done"), ("sync", "done"), ("delete", "done"), ("create", "done"), ("purge", "done"),
+    ]  # fmt: skip
+    assert database.connections() == 0

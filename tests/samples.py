@@ -1,0 +1,15 @@
+"""A pod, as the tests of the store and of the output know it."""
+
+from __future__ import annotations
+
+from lfgpods.naming import Owner
+from lfgpods.pod import Pod, ServicePort
+from lfgpods.spec import PodSpec, Resources
+from lfgpods.state import State
+
+SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
+POD = Pod(
+    Owner.project("My App"), "proj-my-app--x", State.RUNNING, SPEC, "/v/proj-my-app--x", pod_name="p-1", conversation_id="c",
+    service_name="s", cluster_ip="10.0.0.1", ports=(ServicePort(8080, 30001, "http://h:30001"),),
+    created_at="2026-01-01T00:00:00Z", started_at="2026-01-01T00:00:01Z",
+)  # fmt: skip
