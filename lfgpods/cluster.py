@@ -21,7 +21,7 @@ from lfgpods.labels import DELETED_AT, PROVISIONED, SELECTOR, Object, is_managed
 from lfgpods.lock import OwnerLock
 from lfgpods.manifests import Manifests
 from lfgpods.naming import Owner, names_of
-from lfgpods.nodes import affinity_to, tied_to
+from lfgpods.nodes import affinity_to
 from lfgpods.observe import group_by_namespace, pod_of, snapshot_of, storage_class, volume_folder
 from lfgpods.placement import Placement
 from lfgpods.pod import Pod
@@ -48,8 +48,8 @@ class Cluster:
         self._host = host
         self._settings = settings
         self._lock_namespace = f"namespace/{settings.lock_namespace}"
-        self._knows_classes = settings.defaults.storage_class is not None
-        """Whether a volume of a storage class may be there whose namespace is not."""
+        self._has_provisioned = False
+        """Whether the cluster says that a volume of a storage class may be there whose namespace is not."""
 
     def snapshot(self, owner: Owner, pod_name: str | None = None) -> Snapshot:
         """The owner's objects: one remote command, or two where the running pod is not the one called POD_NAME.
@@ -99,12 +99,12 @@ class Cluster:
     def _snapshot(self, owner: Owner, found: Sequence[Object]) -> Snapshot:
         names = names_of(owner)
         for obj in found:
-            self._knows_classes |= PROVISIONED in metadata(obj, "annotations")
+            self._has_provisioned |= PROVISIONED in metadata(obj, "annotations")
         others = [obj for obj in found if obj["kind"] == "Namespace" and obj["metadata"]["name"] != names.namespace]
         snapshot = snapshot_of([obj for obj in found if obj not in others])
         if snapshot.volume is None and snapshot.provisioned and snapshot.claim is not None:
             snapshot = replace(snapshot, volume=self.provisioned.of_claim(snapshot.claim))
-        elif snapshot.volume is None and self._knows_classes and not is_bound(snapshot.claim):
+        elif snapshot.volume is None and self._may_be_left_behind and not is_bound(snapshot.claim):
             snapshot = replace(snapshot, volume=self.provisioned.left_behind(owner))
         if snapshot.namespace is None:
             return snapshot
@@ -124,6 +124,10 @@ class Cluster:
             return list(snapshots)
         nodes = self.placement.nodes(within=_PRESENT)
         return [replace(one, nodes=nodes) if nodes_matter(one) else one for one in snapshots]
+
+    @property
+    def _may_be_left_behind(self) -> bool:
+        return self._has_provisioned or self._settings.defaults.storage_class is not None
 
     def _references(self, owner: Owner, pod_name: str | None) -> list[str]:
         names = names_of(owner)
@@ -250,13 +254,15 @@ class Cluster:
         volume = [] if snapshot.volume or drawn.volume is None else [drawn.volume]
         claim = [] if snapshot.claim else [drawn.claim]
         objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
-        before = self._tie(snapshot) if in_folder else self._note_classes()
+        tie = self._tie(snapshot) if preparation is not None else None  # which sees to it that the folder is here
+        before = self._tie_commands(snapshot, tie) if in_folder else self._note_classes()
         if DELETED_AT in metadata(snapshot.namespace, "annotations"):
             before.append(self.kubectl.annotation(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
         made = snapshot_of(self.kubectl.apply(objects, first=preparation, after=before))
         if made.deployment is not None:
             made.deployment["status"] = {}  # it is that of the pods before
-        made = replace(made, volume=made.volume or snapshot.volume, claim=made.claim or snapshot.claim)
+        kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}
+        made = replace(made, volume=made.volume or kept, claim=made.claim or snapshot.claim)
         files = (
             f"the files in {volume_folder(snapshot, names, self._settings.volume_root)}" if in_folder else "its files"
         )
@@ -271,20 +277,22 @@ class Cluster:
         expected = "folder" if snapshot.volume else "root" if root_is_made else ""
         return volumes.Preparation(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
 
-    def _tie(self, snapshot: Snapshot) -> list[tuple[str, ...]]:
-        """The command that ties a volume of a time with one node to the node that its folder is on, where it is due."""
+    def _tie(self, snapshot: Snapshot) -> Object | None:
+        """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
         volume = snapshot.volume
-        if volume is None or tied_to(volume) is not None or volume["spec"].get("nodeAffinity"):
-            return []
+        if volume is None or volume["spec"].get("nodeAffinity"):
+            return None
         node = self.placement.folder_node()
-        if node is None:
+        return {"nodeAffinity": affinity_to(node)} if node else None
+
+    def _tie_commands(self, snapshot: Snapshot, tie: Object | None) -> list[tuple[str, ...]]:
+        if tie is None or snapshot.volume is None:
             return []
-        tie = {"spec": {"nodeAffinity": affinity_to(node)}}
-        return [self.kubectl.patch_command(f"persistentvolume/{volume['metadata']['name']}", "default", tie)]
+        return [self.kubectl.patch_command(_volume_reference(snapshot.volume), "default", {"spec": tie})]
 
     def _note_classes(self) -> list[tuple[str, ...]]:
-        """The command that notes that there are volumes of storage classes from now on, where that is not known."""
-        if self._knows_classes and self._settings.defaults.storage_class is None:
+        """The command that notes that there are volumes of storage classes from now on, where that is not noted."""
+        if self._has_provisioned:
             return []
         return [self.kubectl.annotation(self._lock_namespace, "default", PROVISIONED, "true")]
 
@@ -314,7 +322,10 @@ class Cluster:
             for obj in drawn.objects
             if obj["kind"] in there
         ]
-        self.kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, after=self._tie(snapshot))
+        running, node = ready_pod(snapshot.pods), self.placement.node_here()
+        is_here = bool(running and node and running["spec"].get("nodeName") == node.name)
+        ties = self._tie_commands(snapshot, self._tie(snapshot) if is_here and drawn.volume else None)
+        self.kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, after=ties)
 
     def folders(self, *, name: str | None = None, measured: bool = False) -> list[volumes.Folder]:
         """The volume folders on the host, or the one called NAME; with MEASURED their sizes and last changes too."""
@@ -328,6 +339,10 @@ def _is_bound_to_another(snapshot: Snapshot) -> bool:
     return bool(bound_to.get("uid")) and (
         snapshot.claim is None or snapshot.claim["metadata"].get("uid") != bound_to["uid"]
     )
+
+
+def _volume_reference(volume: Object) -> str:
+    return f"persistentvolume/{volume['metadata']['name']}"
 
 
 def is_bound(claim: Object | None) -> bool:

@@ -125,18 +125,15 @@ class Placement:
         tied = tied_to(volume)
         if tied is None:
             return True
-        nodes = self.nodes()
-        here = self.folder_node() or (nodes[0] if nodes else None)
+        here = self.folder_node() or next(iter(self.nodes()), None)
         return here is None or here.hostname in tied
 
-    def here(self) -> str | None:
-        """The hostname of the node that the volume folders are on, as far as it is known."""
+    def node_here(self) -> Node | None:
+        """The node that the volume folders are on, as far as it is known."""
         try:
-            nodes = self.nodes()
-            node = self.folder_node() or (nodes[0] if nodes else None)
+            return self.folder_node() or next(iter(self.nodes()), None)
         except KubernetesError:
             return None
-        return node.hostname if node else None
 
     def check_reach(self, volume: Object | None, *, in_folder: bool, grace: float, on_step: OnStep) -> None:
         """Return once a pod can be started where VOLUME, or with IN_FOLDER a folder that is to be made, is reached.
@@ -185,6 +182,6 @@ def _out_of_reach(nodes: Sequence[Node], volume: Object | None, trouble: str) ->
     cause, _, remedy = trouble.partition("; ")
     return KubernetesError(
         f"the pod cannot be started where its data is: {cause}",
-        f"Nothing was changed, and the files are kept. {remedy[:1].upper()}{remedy[1:]}; then create again.",
+        f"Nothing was changed, and the files are kept: {remedy}; then create again.",
         code="node_unreachable" if silent else "node_cordoned",
     )

@@ -56,7 +56,7 @@ def put_right(store: Store, found: Sequence[Pod]) -> tuple[list[Owner], ...]:
 def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
     """Compare store, cluster and volume folders, and repair the store; two remote commands where there is one node."""
     found = cluster.pods()
-    here = cluster.placement.here() if any(pod.volume_nodes for pod in found) else None
+    here = cluster.placement.node_here() if any(pod.volume_nodes for pod in found) else None
     looked = cluster.removal.looks_for_folders or any(posixpath.dirname(pod.volume) == volume_root for pod in found)
     folders = {folder.name for folder in cluster.folders()} if looked else set()
     added, changed, removed = put_right(store, found)
@@ -65,7 +65,7 @@ def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
         for pod in found
         if posixpath.dirname(pod.volume) == volume_root
         and pod.namespace not in folders
-        and (not pod.volume_nodes or here in pod.volume_nodes)
+        and (not pod.volume_nodes or (here and here.hostname in pod.volume_nodes))
     ]
     unused = len(folders - {pod.namespace for pod in found})
     if unused:
@@ -81,6 +81,7 @@ def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: fl
     objects = cluster.everything(garbage.KINDS)
     volumes = [obj for obj in objects if obj["kind"] == "PersistentVolume"]
     looked = cluster.removal.looks_for_folders or any(map(garbage.is_folder, volumes))
+    here = cluster.placement.node_here() if any(map(tied_to, volumes)) else None
     return Surroundings(
         objects=objects,
         folders=cluster.folders(measured=True) if looked else [],
@@ -88,7 +89,7 @@ def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: fl
         volume_root=volume_root,
         now=time.time(),
         older_than=older_than,
-        node=cluster.placement.here() if any(map(tied_to, volumes)) else None,
+        node=here.hostname if here else None,
     )
 
 
