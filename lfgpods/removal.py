@@ -18,7 +18,7 @@ from lfgpods.kubectl import Kubectl
 from lfgpods.labels import DELETED_AT, PURGING, Object, is_managed, metadata, read_owner
 from lfgpods.lock import HOLDER, OwnerLock
 from lfgpods.naming import Owner, names_of
-from lfgpods.nodes import tied_to
+from lfgpods.nodes import reachable, tied_to
 from lfgpods.observe import storage_class, volume_folder
 from lfgpods.placement import Placement
 from lfgpods.provisioned import ProvisionedVolumes
@@ -212,10 +212,14 @@ class Removal:
     def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
         """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
         if not self._placement.is_here(volume):
-            nodes = " or ".join(sorted(tied_to(volume) or ()))
+            names, nodes = names_of(owner), " or ".join(sorted(tied_to(volume) or ()))
+            remedy = f"Do it from there: set K8S_SSH_HOST to {nodes}."
+            if not reachable(self._placement.nodes(), volume):
+                left = f"namespace/{names.namespace} persistentvolume/{names.volume}"
+                remedy = f"If that node is gone for good, and its disk too: kubectl delete {left}"
             raise KubernetesError(
                 f"the volume folder of {owner} is on the node {nodes}, and this host is another one",
-                f"Nothing was changed. Do it from there: set K8S_SSH_HOST to {nodes}.",
+                f"Nothing was changed. {remedy}",
                 code="other_node",
             )
 

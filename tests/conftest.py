@@ -49,7 +49,7 @@ def cluster() -> Cluster | None:
     if labs.MODE == "own":
         return None
     cluster = Cluster(print)
-    cluster.up()
+    cluster.up(nodes=1)
     return cluster
 
 

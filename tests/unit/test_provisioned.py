@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lfgpods import Command, KubernetesError, Owner, PodManager, Request
+from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError, provisioned, rollout
 from lfgpods.hosts import run
-from lfgpods.labels import OWNER_ID, PURGING
+from lfgpods.hosts.local import LocalHost
+from lfgpods.kubectl import Kubectl
+from lfgpods.labels import OWNER_ID, PURGING, Object, labels_for
 from lfgpods.naming import names_of
+from lfgpods.nodes import Node, affinity_to
+from lfgpods.provisioned import ProvisionedVolumes
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 
 OWNER = Owner.project("my-app")
@@ -150,12 +156,30 @@ def test_another_machine_whose_settings_say_nothing_of_classes_finds_it(
 ) -> None:
     made(embedded)
     kubectl(embedded, "delete", "namespace", NAMES.namespace)
-    from dataclasses import replace
-
     elsewhere = replace(embedded.settings, database=str(tmp_path / "other.db"))
     with PodManager(elsewhere, host=embedded.host) as pods:
         pods.ensure(OWNER)
         assert kept(pods) == "precious"
+
+
+def test_a_folder_on_a_node_that_the_cluster_lost_is_neither_started_nor_purged_here(embedded: EmbeddedLfgpods) -> None:
+    embedded.pods.ensure(OWNER)
+    write(embedded.pods, "precious")
+    embedded.pods.delete(OWNER)
+    tie = json.dumps({"spec": {"nodeAffinity": affinity_to(Node("lost", "lost"))}})
+    kubectl(embedded, "patch", f"pv/{NAMES.volume}", "--type=merge", "-p", tie)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "GRACE", 0.0)
+        with pytest.raises(KubernetesError, match="no such node") as refused:
+            embedded.pods.ensure(OWNER)
+        assert refused.value.code == "node_unreachable"
+    with pytest.raises(KubernetesError, match="on the node lost") as refused:
+        embedded.pods.delete(OWNER, purge=True)
+    assert (refused.value.code, "gone for good" in refused.value.hint) == ("other_node", True)
+    assert Path(embedded.settings.volume_root, NAMES.namespace, "kept").read_text() == "precious\n"
+    assert embedded.pods.sync().problems == ()
+    assert embedded.pods.gc(purge_older_than=0.0001) == []
+    assert embedded.pods.status(OWNER).status == "deleted"
 
 
 def test_a_class_that_there_is_not_changes_nothing(embedded: EmbeddedLfgpods) -> None:
@@ -194,8 +218,6 @@ def test_one_that_was_never_marked_is_marked_by_whoever_comes_next_and_is_no_gar
 
 
 def test_gc_takes_it_only_when_it_is_old_and_sync_rebuilds_the_store(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     made(embedded)
     embedded.pods.delete(OWNER)
     assert embedded.pods.gc() == []
@@ -208,3 +230,64 @@ def test_gc_takes_it_only_when_it_is_old_and_sync_rebuilds_the_store(embedded: E
         (orphan,) = pods.gc(apply=True, purge_older_than=0.0001)
         assert (orphan.removed, orphan.error) == (True, "")
     assert volumes(embedded) == []
+
+
+class Scripted(Kubectl):
+    """Holds volumes, as a cluster does whose provisioner and binder do nothing by themselves."""
+
+    def __init__(self, *held: Object) -> None:
+        super().__init__(LocalHost())
+        self.held = {volume["metadata"]["name"]: volume for volume in held}
+        self.patches: list[tuple[str, Object]] = []
+
+    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+        names = [reference.partition("/")[2] for reference in references]
+        return [self.held[name] for name in names if name in self.held]
+
+    def get_all(self, kind: str, selector: str = "") -> list[Object]:
+        return list(self.held.values())
+
+    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+        self.patches.append((reference, patch))
+        return self.held[reference.partition("/")[2]]
+
+
+def a_volume(name: str, *, phase: str = "Released", policy: str = "Delete", **status: str) -> Object:
+    claim = {"namespace": NAMES.namespace, "name": NAMES.claim, "uid": "u"}
+    metadata = {"name": name, "labels": labels_for(OWNER, NAMES), "annotations": {OWNER_ID: OWNER.id}}
+    spec = {"claimRef": claim, "persistentVolumeReclaimPolicy": policy}
+    return {"kind": "PersistentVolume", "metadata": metadata, "spec": spec, "status": {"phase": phase, **status}}
+
+
+def test_a_disk_that_its_provisioner_does_not_remove_is_told() -> None:
+    stuck = a_volume("pvc-1", phase="Failed", message="the disk is in use")
+    with pytest.raises(TimeLimitError) as remains:
+        ProvisionedVolumes(Scripted(stuck)).end_purge(stuck, time.monotonic(), print)
+    assert "pvc-1 with its disk is still there (Failed: the disk is in use)" in remains.value.message
+
+
+def test_who_keeps_a_volume_too_late_does_not_keep_it_from_being_purged() -> None:
+    kept_meanwhile = a_volume("pvc-1", policy="Retain")
+    kubectl = Scripted(kept_meanwhile)
+    with pytest.raises(TimeLimitError):
+        ProvisionedVolumes(kubectl).end_purge(kept_meanwhile, time.monotonic(), print)
+    assert [patch["spec"] for _, patch in kubectl.patches] == [{"persistentVolumeReclaimPolicy": "Delete"}]
+
+
+def test_of_two_volumes_of_one_owner_none_is_taken() -> None:
+    one, two = a_volume("pvc-1"), a_volume("pvc-2")
+    assert ProvisionedVolumes(Scripted(one)).left_behind(OWNER) is one
+    with pytest.raises(KubernetesError, match="pvc-1 and pvc-2") as refused:
+        ProvisionedVolumes(Scripted(one, two)).left_behind(OWNER)
+    assert refused.value.code == "ambiguous_volume"
+    of_another = a_volume("pvc-2")
+    of_another["metadata"]["annotations"] = {OWNER_ID: "another"}
+    assert ProvisionedVolumes(Scripted(one, of_another)).left_behind(OWNER) is one
+
+
+def test_a_volume_that_does_not_become_free_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provisioned, "AVAILABLE_WITHIN", 0.0)
+    kubectl = Scripted(a_volume("pvc-1"))
+    with pytest.raises(TimeLimitError, match="did not become free"):
+        ProvisionedVolumes(kubectl).free(kubectl.held["pvc-1"], print)
+    assert kubectl.patches[0][1] == {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
