@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import kubectl
 from tests.cluster.api import Api
 from tests.cluster.errors import ClusterError
 
@@ -70,6 +71,8 @@ def running() -> Iterator[None]:
             api.request("DELETE", f"{_CLASSES}/{name}")
         api.close()
         shutil.rmtree(FOLDERS, ignore_errors=True)
+        # A cluster that never had such volumes is not looked through for them.
+        kubectl.run("annotate", "namespace", "default", "lfgpods.io/provisioned-volumes-")
     if failure:
         raise ClusterError(f"the provisioner failed: {failure[0]!r}")
 
