@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
+NODES ?= 1
 
 .PHONY: help demo demo-svg test faults cluster-up cluster-down clean
 
@@ -12,7 +13,7 @@ help:
 	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
-	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use'
+	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node'
 	@echo 'make cluster-down  stop it and remove what it left'
 	@echo 'make clean         remove the virtual environments'
 
@@ -47,7 +48,7 @@ faults: $(TEST)/made
 	$(TEST)/bin/pytest --show-capture=no tests/faults
 
 cluster-up: $(TEST)/made
-	$(TEST)/bin/python -m tests.cluster up
+	$(TEST)/bin/python -m tests.cluster up --nodes $(NODES)
 
 cluster-down: $(TEST)/made
 	$(TEST)/bin/python -m tests.cluster down

@@ -115,6 +115,7 @@ class Executor:
         if pod.status is State.RUNNING and pod.pod_name:
             return pod.pod_name
         why = f": {pod.reason}" if pod.reason else ""
-        raise PodNotRunningError(
-            f"the pod of {owner} is {pod.status}{why}", f"Bring it back: lfgpods create {owner.option}"
-        )
+        hint = f"Bring it back: lfgpods create {owner.option}"
+        if pod.status is State.UNKNOWN:
+            hint = "The files are kept, and it runs again once its node answers: kubectl get nodes"
+        raise PodNotRunningError(f"the pod of {owner} is {pod.status}{why}", hint)

@@ -15,6 +15,7 @@ from enum import StrEnum
 from lfgpods.labels import DELETED_AT, PURGING, Object, metadata, owner_of_record, read_owner
 from lfgpods.lock import HOLDER, is_orphan
 from lfgpods.naming import Owner, names_of
+from lfgpods.nodes import tied_to
 from lfgpods.observe import group_by_namespace, snapshot_of
 from lfgpods.pod import Pod
 from lfgpods.state import Snapshot
@@ -75,6 +76,8 @@ class Surroundings:
     volume_root: str
     now: float
     older_than: float | None = None
+    node: str | None = None
+    """The hostname of the node that the folders are on, where the cluster has several."""
 
 
 def find_orphans(around: Surroundings) -> list[Orphan]:
@@ -127,6 +130,9 @@ def _of_namespace(
         yield Orphan(Kind.NAMESPACE, name, "it carries lfgpods' label, and does not say whose it is", False)
     elif snapshot.deployment is not None:
         return
+    elif snapshot.volume is None and snapshot.provisioned:
+        why = "it is bound, and not marked as lfgpods' own yet; create or delete does that"
+        yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
     elif snapshot.volume is None and not (folder and folder.filled):
         yield Orphan(Kind.NAMESPACE, namespace, "a create was cut short before it had a volume", True, owner)
     elif snapshot.volume is not None:
@@ -141,7 +147,11 @@ def _kept(
     """The volume of a pod that was deleted: listed where it is old enough, or not whole any more."""
     assert snapshot.volume is not None
     name, path = snapshot.volume["metadata"]["name"], _volume_path(snapshot.volume)
-    here = posixpath.dirname(path) == around.volume_root
+    if snapshot.provisioned:
+        yield from _kept_by_class(owner, snapshot, row, around)
+        return
+    tied = tied_to(snapshot.volume)
+    here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
     size = folder.size if folder else None
     if here and folder is None and PURGING in metadata(snapshot.volume, "annotations"):
         yield Orphan(Kind.VOLUME, name, "a purge was cut short after it had removed the files", True, owner)
@@ -157,6 +167,27 @@ def _kept(
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
     elif here and folder is None:
         yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
+
+
+def _kept_by_class(owner: Owner, snapshot: Snapshot, row: Pod | None, around: Surroundings) -> Iterable[Orphan]:
+    """The same of a volume that the cluster made, of which nothing but the end of its pod is known."""
+    assert snapshot.volume is not None
+    name = snapshot.volume["metadata"]["name"]
+    age = _unused_for(snapshot, None, row, around.now)
+    old = age is not None and around.older_than is not None and age >= around.older_than
+    ours = read_owner(snapshot.volume) == owner
+    if PURGING in metadata(snapshot.volume, "annotations"):
+        given_up = snapshot.claim is None
+        why = (
+            "a purge was cut short"
+            if given_up
+            else "a purge was cut short before it gave up the volume; create keeps it"
+        )
+        yield Orphan(Kind.VOLUME, name, why, ours and given_up, owner, age)
+    elif old:
+        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", ours, owner, age)
+    elif snapshot.namespace is None:
+        yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
 
 def _folder(folder: Folder, around: Surroundings) -> Orphan:
@@ -179,6 +210,11 @@ def _owner(snapshot: Snapshot) -> Owner | None:
         if obj is not None and (owner := read_owner(obj)) is not None:
             return owner
     return None
+
+
+def is_folder(volume: Object) -> bool:
+    """Whether VOLUME is a folder that lfgpods made, rather than what a storage class did."""
+    return not Snapshot(volume=volume).provisioned
 
 
 def _volume_path(volume: Object) -> str:

@@ -71,12 +71,16 @@ class Kubectl:
             raise bad_answer(self._host, answer.decode(errors="replace"))
         return said.decode(errors="replace"), made, found
 
-    def pod_networks_command(self) -> tuple[str, ...]:
-        """The command that writes the networks which the nodes give their pods' addresses from, as CIDRs."""
-        return self._argv("get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDRs[*]}", *_API)
+    def list_command(self, kind: str, form: str) -> tuple[str, ...]:
+        """The command that writes what FORM (name, or a jsonpath without braces in its answer) makes of all of a KIND.
 
-    def pod_networks(self) -> str:
-        return self._run(*self.pod_networks_command()[len(self._command) :]).decode(errors="replace")
+        Goes ahead of another one in the same round trip.
+        """
+        return self._argv("get", kind, "-o", form, *_API)
+
+    def list_text(self, kind: str, form: str) -> str:
+        """What `list_command` writes."""
+        return self._run(*self.list_command(kind, form)[len(self._command) :]).decode(errors="replace")
 
     def get_pods(self, namespace: str, selector: str) -> list[Object]:
         """The pods of NAMESPACE that SELECTOR matches."""
@@ -116,9 +120,9 @@ class Kubectl:
         except ValueError as error:
             raise bad_answer(self._host, str(error)) from error
 
-    def get_all(self, kind: str) -> list[Object]:
-        """All objects of a KIND of the cluster's own."""
-        return self._objects("get", kind, "-o", "json", *_API)
+    def get_all(self, kind: str, selector: str = "") -> list[Object]:
+        """All objects of a KIND of the cluster's own, or those that SELECTOR matches."""
+        return self._objects("get", kind, *(["-l", selector] if selector else []), "-o", "json", *_API)
 
     def get_warnings(self, namespace: str) -> list[Object]:
         """The warning events of NAMESPACE, oldest first."""
@@ -159,11 +163,16 @@ class Kubectl:
 
         Raises KubernetesError `conflict` where PATCH names a resourceVersion and the object has another by now.
         """
-        words = ("patch", reference, "-n", namespace, "--type=merge", "-p", json.dumps(patch), "-o", "json", *_API)
-        found = self._objects(*words)
+        words = self.patch_command(reference, namespace, patch, "json")
+        found = self._objects(*words[len(self._command) :])
         if not found:
             raise bad_answer(self._host, "")
         return found[0]
+
+    def patch_command(self, reference: str, namespace: str, patch: Object, form: str = "name") -> tuple[str, ...]:
+        """The command that does what `patch` does, to go ahead of another one in the same round trip."""
+        change = ("--type=merge", "-p", json.dumps(patch))
+        return self._argv("patch", reference, "-n", namespace, *change, "-o", form, *_API)
 
     def annotation(self, reference: str, namespace: str, key: str, value: str | None) -> tuple[str, ...]:
         """The command that sets an annotation, or takes it off, ahead of another one in the same round trip."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from lfgpods.naming import Names, Owner, OwnerKind, names_of
@@ -25,6 +24,9 @@ REVISION = "lfgpods.io/revision"
 NUDGED = "lfgpods.io/nudged"
 PURGING = "lfgpods.io/purging"
 DELETED_AT = "lfgpods.io/deleted-at"
+PROVISIONED = "lfgpods.io/provisioned-volumes"
+"""On the namespace of the locks, from the first volume of a storage class on: a namespace that is missing may then
+have left one behind, which is to be looked for."""
 
 
 def labels_for(owner: Owner, names: Names) -> dict[str, str]:
@@ -33,7 +35,7 @@ def labels_for(owner: Owner, names: Names) -> dict[str, str]:
 
 def annotations_for(owner: Owner, conversation_id: str | None, spec: PodSpec) -> dict[str, str]:
     """The annotations of the namespace and of the volume, which tells them too when the namespace is lost."""
-    found = {OWNER_ID: owner.id, SPEC: json.dumps(asdict(spec), sort_keys=True)}
+    found = {OWNER_ID: owner.id, SPEC: json.dumps(spec.as_dict(), sort_keys=True)}
     if conversation_id and owner.kind is OwnerKind.PROJECT:
         found[CONVERSATION_ID] = conversation_id
     return found

@@ -25,6 +25,7 @@ from lfgpods.garbage import Orphan, Surroundings, find_orphans
 from lfgpods.hosts import connect
 from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
+from lfgpods.observe import attainable
 from lfgpods.pod import Pod, no_such_pod
 from lfgpods.podexec import Command, ExecResult, Sink, Source
 from lfgpods.recording import failures_remembered, only_logged, recorded, written_down
@@ -32,7 +33,7 @@ from lfgpods.removal import TIMEOUT, Deletion
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
 from lfgpods.shells import Shells
-from lfgpods.spec import PodSpec, Request, same_quantity
+from lfgpods.spec import Request
 from lfgpods.state import Snapshot, State
 from lfgpods.text import mask
 from lfgpods.upkeep import Synced
@@ -112,7 +113,7 @@ class PodManager:
         Where a pod runs and REQUEST asks for something else, the pod is returned as it is with `differences`,
         and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
         """
-        request.over(self._settings.defaults)
+        wanted = request.over(self._settings.defaults)
         _check_conversation(conversation_id)
         deadline = time.monotonic() + (self._settings.timeout if timeout is None else timeout)
         remembered = self._store.find(owner)
@@ -123,12 +124,17 @@ class PodManager:
             if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
                 return running
         left = max(1.0, deadline - time.monotonic())
-        with self._cluster.locked(owner, left, on_step, pod_name=pod_name, to_render=True) as (lock, snapshot):
+        with self._cluster.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, snapshot):
             notices: tuple[str, ...] = ()
+            snapshot = self._cluster.keep(owner, snapshot)
             if found := self._cluster.removal.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
                 notices, snapshot = (found,), self._cluster.snapshot(owner)
             if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
                 return replace(running, notices=notices)
+            spec, _ = attainable(request, self._cluster.pod(owner, snapshot).spec, snapshot)
+            if spec.storage_class and remembered and not snapshot.exists:
+                self._cluster.removal.check_no_folder(owner, remembered.volume)
+            self._cluster.check_reach(snapshot, spec, on_step)
             snapshot = self._cluster.settle(owner, snapshot, left, on_step)
             until = deadline if wait else None
             pod = self._bring_up(owner, request, conversation_id, snapshot, lock, until, on_step)
@@ -178,6 +184,7 @@ class PodManager:
                 raise no_such_pod(owner)
             with recorded(self._store, Action.PURGE if purge else Action.DELETE, owner):
                 removal = self._cluster.removal
+                snapshot = self._cluster.keep(owner, snapshot)
                 if not purge and removal.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
                     snapshot = self._cluster.snapshot(owner)
                 lock.check()
@@ -258,7 +265,7 @@ class PodManager:
     ) -> Pod:
         """Apply what REQUEST makes of the pod in SNAPSHOT, give LOCK back, and wait UNTIL a moment or not at all."""
         pod = self._cluster.pod(owner, snapshot)
-        spec, differences = _wanted(request, pod.spec, snapshot)
+        spec, differences = attainable(request, pod.spec, snapshot)
         drawn = self._cluster.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
@@ -271,8 +278,12 @@ class PodManager:
             lock.release_soon()
             if until is not None:
                 left = max(1.0, until - time.monotonic())
-                ready = wait_ready(self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step)
+                of_class = drawn.volume is None
+                ready = wait_ready(
+                    self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step, provisioned=of_class
+                )
                 made = replace(made, pods=(ready,))
+            made = self._cluster.keep(owner, made)
             pod = written_down(self._store, self._cluster.pod(owner, made))
         return replace(pod, differences=differences, notices=notices)
 
@@ -283,6 +294,7 @@ class PodManager:
         pod = self._cluster.pod(owner, snapshot)
         if pod.status is not State.RUNNING:
             return None
+        pod = self._cluster.pod(owner, self._cluster.keep(owner, snapshot))
         differences = request.differences(pod.spec)
         if differences and update:
             return None
@@ -336,12 +348,3 @@ def _check_conversation(id: str | None) -> None:
     """Raise UsageError for what can name no conversation; it is written down beside the project's id."""
     if id is not None:
         Owner.conversation(id)
-
-
-def _wanted(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodSpec, tuple[str, ...]]:
-    """What the pod is to be, and what of the request cannot be had."""
-    spec = request.over(actual)
-    if snapshot.volume is None or same_quantity(spec.storage_size, actual.storage_size):
-        return spec, ()
-    refused = f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}"
-    return replace(spec, storage_size=actual.storage_size), (refused,)

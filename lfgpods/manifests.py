@@ -31,7 +31,8 @@ class Manifests:
     """An owner's objects, in the order in which they are to be made."""
 
     namespace: Object
-    volume: Object
+    volume: Object | None
+    """None where the cluster makes it."""
     claim: Object
     service: Object
     policies: tuple[Object, ...]
@@ -43,7 +44,8 @@ class Manifests:
 
     @property
     def objects(self) -> tuple[Object, ...]:
-        return (self.namespace, self.volume, self.claim, self.service, *self.policies, self.deployment)
+        volume = (self.volume,) if self.volume else ()
+        return (self.namespace, *volume, self.claim, self.service, *self.policies, self.deployment)
 
     @property
     def revision(self) -> str:
@@ -61,10 +63,13 @@ def render(
     templates: Path | None = None,
     hardening: Hardening = Hardening(),
     pod_cidrs: Iterable[str] = (),
+    affinity: Object | None = None,
+    kept_volume: str | None = None,
 ) -> Manifests:
     """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name.
 
     POD_CIDRS are the networks of the cluster's pods as its nodes tell them; those of HARDENING win over them.
+    AFFINITY ties the volume folder to its node; KEPT_VOLUME is the name of a provisioned volume to be claimed again.
     Raises TemplateError, and UsageError for a pod that HARDENING does not allow.
     """
     if hardening.pod_security == "restricted" and not spec.restricted:
@@ -84,6 +89,8 @@ def render(
         "annotations": annotations_for(owner, conversation_id, spec),
         "hardening": hardening,
         "outside": _outside(hardening.pod_cidrs or pod_cidrs),
+        "affinity": affinity,
+        "kept_volume": kept_volume,
     }
     policies = (
         (hardening.network_policy, "network-policy", "networking.k8s.io/v1", "NetworkPolicy", names.network_policy),
@@ -91,16 +98,19 @@ def render(
         (hardening.resource_quota, "resource-quota", "v1", "ResourceQuota", names.quota),
     )
     draw = functools.partial(_render_one, _environment(templates), values)
+    in_folder = spec.storage_class is None
+    claim = "persistent-volume-claim" if in_folder else "provisioned-claim"
     manifests = Manifests(
         namespace=draw("namespace", "v1", "Namespace", names.namespace),
-        volume=draw("persistent-volume", "v1", "PersistentVolume", names.volume),
-        claim=draw("persistent-volume-claim", "v1", "PersistentVolumeClaim", names.claim),
+        volume=draw("persistent-volume", "v1", "PersistentVolume", names.volume) if in_folder else None,
+        claim=draw(claim, "v1", "PersistentVolumeClaim", names.claim),
         service=draw("service", "v1", "Service", names.service),
         policies=tuple(draw(*what) for switched_on, *what in policies if switched_on),
         deployment=draw("deployment", "apps/v1", "Deployment", names.deployment),
         switched_off=tuple(f"{kind.lower()}/{name}" for on, _, _, kind, name in policies if not on),
     )
-    _check_bindings(manifests, names, folder)
+    _check_bindings(manifests, names)
+    _check_storage(manifests, names, folder, spec.storage_class, affinity=affinity, kept_volume=kept_volume)
     for policy in manifests.policies:
         _check_policy(policy)
     pod_template = manifests.deployment["spec"]["template"]
@@ -156,14 +166,34 @@ def _render_one(
     return obj
 
 
-def _check_bindings(manifests: Manifests, names: Names, folder: str) -> None:
-    """Check the fields on which the safety of the data and the finding of the pod rest."""
+def _check_storage(
+    manifests: Manifests,
+    names: Names,
+    folder: str,
+    storage_class: str | None,
+    *,
+    affinity: Object | None,
+    kept_volume: str | None,
+) -> None:
+    """Check the fields on which the safety of the data rests."""
+    named = _at(manifests.claim, "spec", "volumeName")
+    if storage_class is not None:
+        claim = "provisioned-claim.yaml.j2"
+        _expect(claim, "spec.storageClassName", _at(manifests.claim, "spec", "storageClassName"), storage_class)
+        _expect(claim, "spec.volumeName", named, kept_volume)
+        return
     claim_ref = {"namespace": names.namespace, "name": names.claim}
     volume = "persistent-volume.yaml.j2"
     _expect(volume, "spec.hostPath.path", _at(manifests.volume, "spec", "hostPath", "path"), folder)
     _expect(volume, "reclaim policy", _at(manifests.volume, "spec", "persistentVolumeReclaimPolicy"), "Retain")
+    if affinity is not None:
+        _expect(volume, "any spec.nodeAffinity", bool(_at(manifests.volume, "spec", "nodeAffinity")), True)
     _expect_all(volume, "spec.claimRef", _at(manifests.volume, "spec", "claimRef"), claim_ref)
-    _expect("persistent-volume-claim.yaml.j2", "spec.volumeName", _at(manifests.claim, "spec", "volumeName"), None)
+    _expect("persistent-volume-claim.yaml.j2", "spec.volumeName", named, None)
+
+
+def _check_bindings(manifests: Manifests, names: Names) -> None:
+    """Check the fields on which the finding of the pod rests."""
     selector = {"app": names.namespace}
     deployment = "deployment.yaml.j2"
     _expect(deployment, "spec.replicas", _at(manifests.deployment, "spec", "replicas"), 1)

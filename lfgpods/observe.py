@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lfgpods.labels import CONVERSATION_ID, Object, metadata, read_spec
 from lfgpods.naming import Names, Owner, OwnerKind
+from lfgpods.nodes import tied_to
 from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec, Resources
+from lfgpods.spec import PodSpec, Request, Resources, same_quantity, storage_name
 from lfgpods.state import Snapshot, State, newest_pod, state_of
 
 _FIELDS = {
@@ -44,8 +46,7 @@ def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
 
 def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
     """What the pod is, as its objects have it; what they do not tell is taken from the annotations, then from BASE."""
-    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume) if obj)
-    known = next(filter(None, records), base)
+    known = recorded_spec(snapshot) or base
     pod_spec = _pod_spec(snapshot.deployment)
     container = _container(pod_spec)
     resources = container.get("resources") or {}
@@ -64,7 +65,52 @@ def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
         ports=ports or known.ports,
         restricted=_is_restricted(pod_spec, container) if pod_spec else known.restricted,
         runtime_class=pod_spec.get("runtimeClassName") if pod_spec else known.runtime_class,
+        storage_class=storage_class(snapshot) if snapshot.exists else known.storage_class,
     )
+
+
+def attainable(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodSpec, tuple[str, ...]]:
+    """What a pod that is ACTUAL can be made by REQUEST, and what of it cannot be had, in words.
+
+    What holds the data stays what it was made as: anything else would be a second, empty volume.
+    """
+    spec = request.over(actual)
+    refused = []
+    if snapshot.exists and spec.storage_class != actual.storage_class:
+        refused.append(f"storage is {storage_name(actual)} and cannot be changed to {storage_name(spec)}")
+        spec = replace(spec, storage_class=actual.storage_class)
+    made = snapshot.volume or (snapshot.claim if actual.storage_class else None)
+    if made and not same_quantity(spec.storage_size, actual.storage_size):
+        refused.append(f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}")
+        spec = replace(spec, storage_size=actual.storage_size)
+    return spec, tuple(refused)
+
+
+def recorded_spec(snapshot: Snapshot) -> PodSpec | None:
+    """What the annotations say that the pod was asked to be."""
+    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume, snapshot.claim) if obj)
+    return next(filter(None, records), None)
+
+
+def storage_class(snapshot: Snapshot) -> str | None:
+    """The class that the volume is of, or is to be of; None for a folder of the host."""
+    volume, claim = snapshot.volume, snapshot.claim
+    if snapshot.provisioned:
+        of_class = (volume or claim or {})["spec"].get("storageClassName")
+        return str(of_class) if of_class else None
+    if volume is not None or (claim is not None and claim["spec"].get("volumeName")):
+        return None
+    recorded = recorded_spec(snapshot)
+    return recorded.storage_class if recorded else None
+
+
+def volume_place(snapshot: Snapshot, names: Names, volume_root: str, of_class: str | None) -> str:
+    """Where the data lies, for people: a folder of the host, or the name of what the cluster made OF_CLASS."""
+    if of_class is None:
+        return volume_folder(snapshot, names, volume_root)
+    bound = ((snapshot.claim or {}).get("spec") or {}).get("volumeName")
+    name = snapshot.volume["metadata"]["name"] if snapshot.volume else bound
+    return f"persistentvolume/{name}" if name else f"persistentvolumeclaim/{names.claim}"
 
 
 def volume_folder(snapshot: Snapshot, names: Names, volume_root: str) -> str:
@@ -80,14 +126,16 @@ def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: P
     conversation = metadata(snapshot.namespace or snapshot.volume, "annotations").get(CONVERSATION_ID)
     service = snapshot.service if state is not State.DELETED else None
     host = f"[{address}]" if ":" in address else address
+    spec = actual_spec(snapshot, base)
     return Pod(
         owner=owner,
         conversation_id=owner.id if owner.kind is OwnerKind.CONVERSATION else conversation,
         namespace=names.namespace,
         status=state,
         reason=reason,
-        spec=actual_spec(snapshot, base),
-        volume=volume_folder(snapshot, names, volume_root),
+        spec=spec,
+        volume=volume_place(snapshot, names, volume_root, spec.storage_class),
+        volume_nodes=tied_to(snapshot.volume) or frozenset(),
         pod_name=newest["metadata"]["name"] if newest else None,
         service_name=service["metadata"]["name"] if service else None,
         cluster_ip=service["spec"].get("clusterIP") if service else None,

@@ -48,6 +48,8 @@ def show_pod(pod: Pod, format: Format) -> str:
         "Restricted": "yes, without root and privileges" if pod.spec.restricted else None,
         "Runtime class": pod.spec.runtime_class,
         "Volume": f"{pod.volume} ({pod.spec.storage_size}) at /workspace",
+        "Storage class": pod.spec.storage_class,
+        "On node": " or ".join(sorted(pod.volume_nodes)),
         "Started": _ago(pod.started_at),
         "Last used": _ago(pod.last_used_at),
         "Access URL": ", ".join(f"{port.url} (port {port.port})" for port in pod.ports),

@@ -34,7 +34,7 @@ class Pod:
     status: State
     spec: PodSpec
     volume: str
-    """The volume folder on the host."""
+    """The volume folder on the host, or `persistentvolume/NAME` of what a storage class made."""
     reason: str = ""
     pod_name: str | None = None
     conversation_id: str | None = None
@@ -44,6 +44,8 @@ class Pod:
     created_at: str | None = None
     started_at: str | None = None
     last_used_at: str | None = None
+    volume_nodes: frozenset[str] = field(default=frozenset(), compare=False)
+    """The nodes from which the volume can be reached, by their hostname label; empty where it may be any."""
     differences: tuple[str, ...] = field(default=(), compare=False)
     """What was asked for and is otherwise, in words; only `ensure` fills it."""
     notices: tuple[str, ...] = field(default=(), compare=False)
@@ -112,6 +114,8 @@ class Pod:
             "restricted": self.spec.restricted,
             "runtime_class": self.spec.runtime_class,
             "volume": self.volume,
+            "storage_class": self.spec.storage_class,
+            "volume_nodes": sorted(self.volume_nodes),
             "service_details": self.service_details,
             "created_at": self.created_at,
             "started_at": self.started_at,

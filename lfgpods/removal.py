@@ -15,13 +15,16 @@ from lfgpods import volumes
 from lfgpods.errors import KubernetesError, VolumeError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import Kubectl
-from lfgpods.labels import DELETED_AT, PURGING, Object, is_managed, metadata
+from lfgpods.labels import DELETED_AT, PURGING, Object, is_managed, metadata, read_owner
 from lfgpods.lock import HOLDER, OwnerLock
 from lfgpods.naming import Owner, names_of
-from lfgpods.observe import volume_folder
+from lfgpods.nodes import reachable, tied_to
+from lfgpods.observe import storage_class, volume_folder
+from lfgpods.placement import Placement
+from lfgpods.provisioned import ProvisionedVolumes
 from lfgpods.rollout import OnStep, wait_ended
 from lfgpods.settings import Settings
-from lfgpods.state import Snapshot
+from lfgpods.state import Snapshot, is_going
 from lfgpods.volumes import Presence
 
 TIMEOUT = 120.0
@@ -41,10 +44,19 @@ class Deletion:
 class Removal:
     """What can be taken away through kubectl and on its host."""
 
-    def __init__(self, kubectl: Kubectl, host: Host, settings: Settings) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        host: Host,
+        settings: Settings,
+        placement: Placement,
+        provisioned: ProvisionedVolumes,
+    ) -> None:
         self._kubectl = kubectl
         self._host = host
         self._settings = settings
+        self._placement = placement
+        self._provisioned = provisioned
 
     def delete(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
         """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
@@ -64,14 +76,42 @@ class Removal:
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
         names = names_of(owner)
+        deadline = time.monotonic() + timeout
+        if storage_class(snapshot) is not None:
+            self._check_provisioned(owner, snapshot)
+            lock.check()
+            if snapshot.volume:
+                self._provisioned.begin_purge(snapshot.volume)
+            self._remove_namespace(owner, snapshot, timeout, on_step)
+            if snapshot.volume:
+                self._provisioned.end_purge(snapshot.volume, max(deadline, time.monotonic() + 5.0), on_step)
+            return snapshot.exists
         folder = volume_folder(snapshot, names, self._settings.volume_root)
         self._check_purge(owner, snapshot, folder)
-        deadline = time.monotonic() + timeout
         lock.check()
         if snapshot.volume:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
+        self._remove_namespace(owner, snapshot, timeout, on_step)
+        if not (snapshot.volume or self.looks_for_folders):
+            return snapshot.exists
+        on_step("removing the volume folder")
+        removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
+        if snapshot.volume:
+            # Last, because it is the proof of whose folder it is, should this be cut short before.
+            left = max(5.0, deadline - time.monotonic())
+            lock.check()
+            self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
+        return removed or snapshot.exists
+
+    @property
+    def looks_for_folders(self) -> bool:
+        """Whether there may be volume folders of which the cluster does not know."""
+        return self._settings.defaults.storage_class is None
+
+    def _remove_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+        names = names_of(owner)
         if snapshot.namespace:
             on_step("waiting for the namespace to end")
             references = [
@@ -84,21 +124,26 @@ class Removal:
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
-                "The volume folder was left alone. Purge again if that is still what you want.",
+                "The volume was left alone. Purge again if that is still what you want.",
                 code="conflict",
             )
-        on_step("removing the volume folder")
-        removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
-        if snapshot.volume:
-            # Last, because it is the proof of whose folder it is, should this be cut short before.
-            left = max(5.0, deadline - time.monotonic())
-            lock.check()
-            self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
-        return removed or snapshot.exists
 
     def has_folder(self, owner: Owner) -> bool:
         """Whether OWNER's volume folder is there, for all that the cluster knows."""
-        return self._look(self._settings.volume_root, names_of(owner).namespace) is Presence.THERE
+        return (
+            self.looks_for_folders
+            and self._look(self._settings.volume_root, names_of(owner).namespace) is Presence.THERE
+        )
+
+    def check_no_folder(self, owner: Owner, remembered: str) -> None:
+        """Raise KubernetesError where the folder that OWNER's volume is REMEMBERED to be is still there."""
+        root, name = posixpath.split(remembered)
+        if root.startswith("/") and name == names_of(owner).namespace and self._look(root, name) is Presence.THERE:
+            raise KubernetesError(
+                f"the files of {owner} are in the folder {remembered}, and a volume of a storage class would be empty",
+                f"Nothing was changed. Use them: lfgpods create {owner.option} --storage-class ''",
+                code="other_storage",
+            )
 
     def end_interrupted_purge(
         self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep
@@ -110,8 +155,16 @@ class Removal:
         if PURGING not in metadata(snapshot.volume, "annotations"):
             return None
         names = names_of(owner)
+        if snapshot.provisioned and snapshot.volume is not None:
+            claim = snapshot.claim
+            if claim is not None and not is_going(claim) and not is_going(snapshot.namespace):
+                self._provisioned.undo_purge(snapshot.volume)
+                return "a purge had been cut short before it gave up the volume; its files are still there"
+            self.purge(owner, snapshot, lock, timeout, on_step)
+            return "a purge had been cut short; it was seen through, and the volume is new"
         folder = volume_folder(snapshot, names, self._settings.volume_root)
         root, name = posixpath.split(folder)
+        self._check_is_here(owner, snapshot.volume)
         if volumes.undo_purge(self._host, root, name, sudo=self._settings.sudo) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
@@ -144,6 +197,32 @@ class Removal:
                 on_step("waiting for the last container to end")
                 threading.Event().wait(0.5)
 
+    def _check_provisioned(self, owner: Owner, snapshot: Snapshot) -> None:
+        """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
+        names, volume, claim = names_of(owner), snapshot.volume, snapshot.claim
+        bound_to = ((volume or {}).get("spec") or {}).get("claimRef") or {}
+        by_claim = claim is not None and bound_to.get("uid") == claim["metadata"].get("uid")
+        is_its_own = volume is None or by_claim or read_owner(volume) == owner
+        claimed_from = (bound_to.get("namespace"), bound_to.get("name"))
+        if not is_its_own or (volume is not None and claimed_from != (names.namespace, names.claim)):
+            raise not_the_owner(f"nothing proves that the volume of {names.namespace} belongs to {owner}")
+        if snapshot.namespace is not None and not is_managed(snapshot.namespace):
+            raise not_the_owner(f"nothing proves that {names.namespace} belongs to {owner}")
+
+    def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
+        """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
+        if not self._placement.is_here(volume):
+            names, nodes = names_of(owner), " or ".join(sorted(tied_to(volume) or ()))
+            remedy = f"Do it from there: set K8S_SSH_HOST to {nodes}."
+            if not reachable(self._placement.nodes(), volume):
+                left = f"namespace/{names.namespace} persistentvolume/{names.volume}"
+                remedy = f"If that node is gone for good, and its disk too: kubectl delete {left}"
+            raise KubernetesError(
+                f"the volume folder of {owner} is on the node {nodes}, and this host is another one",
+                f"Nothing was changed. {remedy}",
+                code="other_node",
+            )
+
     def _check_purge(self, owner: Owner, snapshot: Snapshot, folder: str) -> None:
         """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
 
@@ -164,6 +243,7 @@ class Removal:
             )
         if snapshot.volume and not (snapshot.volume["spec"].get("hostPath") or {}).get("path"):
             raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
+        self._check_is_here(owner, snapshot.volume)
         begun = PURGING in metadata(snapshot.volume, "annotations")
         absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)
         if snapshot.volume and self._look(root, name) in absent:

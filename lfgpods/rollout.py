@@ -14,6 +14,8 @@ from lfgpods.state import UNBOUND_CLAIM, diagnose, has_ended, is_going, newest_p
 
 GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
+PROVISIONING_GRACE = 30.0
+"""Seconds that a provisioner which fails is given to succeed after all."""
 POD_EXPECTED_AFTER = 3.0
 PATIENCE = 1.5
 """Seconds after which a container that does not start is looked into; most take less."""
@@ -25,9 +27,12 @@ REPLACEMENTS = 3
 OnStep = Callable[[str], object]
 
 
-def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on_step: OnStep) -> Object:
+def wait_ready(
+    kubectl: Kubectl, names: Names, revision: str, timeout: float, on_step: OnStep, *, provisioned: bool = False
+) -> Object:
     """Wait for the pod of REVISION, a running one of the same revision included, and return it.
 
+    A PROVISIONED volume takes as long as its provisioner does, unless that says that it fails.
     Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError after TIMEOUT seconds.
     """
     start = time.monotonic()
@@ -37,6 +42,7 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
     looked = start
     replaced: set[str] = set()
     starting = _Starting()
+    provisioning = _Provisioning(kubectl, names)
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
@@ -58,6 +64,10 @@ def wait_ready(kubectl: Kubectl, names: Names, revision: str, timeout: float, on
             on_step(step)
             if diagnosis.ready:
                 return pod
+            if provisioned and not (pod.get("spec") or {}).get("nodeName"):
+                provisioning.check(now)
+                if diagnosis.error is not None and diagnosis.error.code == UNBOUND_CLAIM:
+                    continue
             if diagnosis.error is None:
                 failing_since.clear()
                 if starting.is_late(pod, now) and _mount_was_refused(kubectl, names):
@@ -87,6 +97,39 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bo
     if again:
         _touch(kubectl, f"persistentvolumeclaim/{names.claim}", names)
     kubectl.delete([f"pod/{pod_name}"], names.namespace)
+
+
+class _Provisioning:
+    """Looks now and then whether the volume of the pod cannot be made."""
+
+    def __init__(self, kubectl: Kubectl, names: Names) -> None:
+        self._kubectl = kubectl
+        self._names = names
+        self._looked: float | None = None
+        self._failing_since: float | None = None
+
+    def check(self, now: float) -> None:
+        """Raise KubernetesError once the provisioner has said for PROVISIONING_GRACE that it fails."""
+        self._looked = now if self._looked is None else self._looked
+        if now - self._looked < GRACE:
+            return
+        self._looked = now
+        failures = [event for event in self._kubectl.get_warnings(self._names.namespace) if _is_of_provisioner(event)]
+        if not failures:
+            self._failing_since = None
+            return
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if now - self._failing_since >= PROVISIONING_GRACE:
+            message = " ".join(str(failures[-1].get("message", "")).split())[:300]
+            raise KubernetesError(
+                f"the volume cannot be made: {message}",
+                "Look at the provisioner of its storage class: kubectl get storageclasses. It is tried on and on.",
+                code="provisioning",
+            )
+
+
+def _is_of_provisioner(event: Object) -> bool:
+    return event.get("reason") == "ProvisioningFailed"
 
 
 class _Starting:

@@ -69,6 +69,8 @@ class Settings:
     log_file: Path
     keep: float | None
     """Seconds for which a keeper and the shells in pods wait for a next command; no keeper where it is None."""
+    node: str | None
+    """The node that has the volume folders, where that cannot be found out."""
     lock_namespace: str
     """Where the Leases are that lock an owner while its objects are changed."""
 
@@ -121,6 +123,7 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         timeout=values.get("LFGPODS_TIMEOUT", _seconds) or 300.0,
         log_file=(values.get("LFGPODS_LOG_FILE", _path) or data_dir / "lfgpods.log").absolute(),
         keep=values.get("LFGPODS_KEEP", _duration) or None,
+        node=values.get("LFGPODS_NODE", _name),
         lock_namespace=values.get("LFGPODS_LOCK_NAMESPACE", _label) or "default",
     )
 
@@ -174,6 +177,7 @@ def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
         ports=values.get("LFGPODS_PORTS", _ports) or (8080,),
         restricted=values.flag("LFGPODS_RESTRICTED", default=hardening.pod_security == "restricted"),
         runtime_class=values.text("LFGPODS_RUNTIME_CLASS"),
+        storage_class=values.text("LFGPODS_STORAGE_CLASS"),
     )
     try:
         return checked(spec)
@@ -292,6 +296,12 @@ def _networks(text: str) -> tuple[str, ...]:
 def _label(text: str) -> str:
     if len(text) > 63 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
         raise ValueError("the name of a namespace")
+    return text
+
+
+def _name(text: str) -> str:
+    if len(text) > 253 or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", text):
+        raise ValueError("the name of a node, as kubectl get nodes lists it")
     return text
 
 

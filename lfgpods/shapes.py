@@ -52,6 +52,12 @@ OBJECT: dict[str, Any] = {
         "capacity": _TEXTS,
         "claimRef": {"namespace": str, "name": str, "uid": str},
         "hostPath": {"path": str},
+        "volumeName": str,
+        "storageClassName": str,
+        "persistentVolumeReclaimPolicy": str,
+        "nodeAffinity": {
+            "required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": str, "operator": str, "values": [str]}]}]}
+        },
         "holderIdentity": str,
         "renewTime": str,
         "leaseDurationSeconds": int,

@@ -61,10 +61,19 @@ class PodSpec:
     restricted: bool = False
     """Without root, capabilities and privilege escalation."""
     runtime_class: str | None = None
+    storage_class: str | None = None
+    """The cluster's class that the volume is made by; None for a folder of the host."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it; `from_dict` reads it."""
+        found = asdict(self)
+        if self.storage_class is None:
+            del found["storage_class"]
+        return found
 
     @classmethod
     def from_dict(cls, recorded: Mapping[str, Any]) -> PodSpec:
-        """The spec of which `asdict` made RECORDED, also in a version that had fewer fields.
+        """The spec of which `as_dict` made RECORDED, also in a version that had fewer fields.
 
         Raises KeyError, TypeError or ValueError for anything else.
         """
@@ -75,6 +84,7 @@ class PodSpec:
             ports=tuple(recorded["ports"]),
             restricted=bool(recorded.get("restricted")),
             runtime_class=recorded.get("runtime_class"),
+            storage_class=recorded.get("storage_class"),
         )
 
 
@@ -116,6 +126,8 @@ class Request:
     restricted: bool | None = None
     runtime_class: str | None = None
     """An empty name asks for the node's own runtime."""
+    storage_class: str | None = None
+    """An empty name asks for a folder of the host."""
 
     def over(self, base: PodSpec) -> PodSpec:
         """BASE with what was asked for put over it, checked as a whole. Raises UsageError.
@@ -137,6 +149,7 @@ class Request:
                 ports=base.ports if self.ports is None else self.ports,
                 restricted=base.restricted if self.restricted is None else self.restricted,
                 runtime_class=base.runtime_class if self.runtime_class is None else self.runtime_class or None,
+                storage_class=base.storage_class if self.storage_class is None else self.storage_class or None,
             )
         )
 
@@ -159,7 +172,14 @@ class Request:
             found.append("restricted is no, not yes" if wanted.restricted else "restricted is yes, not no")
         if wanted.runtime_class != actual.runtime_class:
             found.append(f"runtime class is {actual.runtime_class or 'none'}, not {wanted.runtime_class or 'none'}")
+        if wanted.storage_class != actual.storage_class:
+            found.append(f"storage is {storage_name(actual)}, not {storage_name(wanted)}")
         return tuple(found)
+
+
+def storage_name(spec: PodSpec) -> str:
+    """What the volume is, in words."""
+    return f"of class {spec.storage_class}" if spec.storage_class else "a folder of the host"
 
 
 def _listed(ports: Sequence[int]) -> str:
@@ -207,13 +227,16 @@ def checked(spec: PodSpec) -> PodSpec:
             raise UsageError(f"port {port} is out of range", "Use a port from 1 to 65535.", code="invalid_port")
     if not spec.ports or len(set(spec.ports)) != len(spec.ports):
         raise UsageError("the ports are empty or name one twice", "Name each port once.", code="invalid_port")
-    runtime_class = spec.runtime_class
-    if runtime_class is not None and (len(runtime_class) > 253 or not _SUBDOMAIN.fullmatch(runtime_class)):
-        raise UsageError(
-            f"the runtime class {runtime_class[:100]!r} is not a valid name",
-            "Use one that kubectl get runtimeclasses lists, for example gvisor.",
-            code="invalid_runtime_class",
-        )
+    for kind, chosen, example in (
+        ("runtime", spec.runtime_class, "gvisor"),
+        ("storage", spec.storage_class, "longhorn"),
+    ):
+        if chosen is not None and (len(chosen) > 253 or not _SUBDOMAIN.fullmatch(chosen)):
+            raise UsageError(
+                f"the {kind} class {chosen[:100]!r} is not a valid name",
+                f"Use one that kubectl get {kind}classes lists, for example {example}.",
+                code=f"invalid_{kind}_class",
+            )
     return spec
 
 

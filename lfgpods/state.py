@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from lfgpods.errors import KubernetesError
 from lfgpods.labels import REVISION, Object, metadata
+from lfgpods.naming import Names
+from lfgpods.nodes import Node, trouble_of
 
 
 class State(StrEnum):
@@ -32,6 +34,17 @@ class Snapshot:
     deployment: Object | None = None
     service: Object | None = None
     pods: tuple[Object, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    """The cluster's nodes, where they may be why a pod does not run, and this account may see them."""
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether the cluster made the volume: one that lfgpods made has lfgpods' name."""
+        if self.claim is not None and (name := self.claim["spec"].get("volumeName")):
+            return bool(name != Names(self.claim["metadata"].get("namespace", "")).volume)
+        if self.volume is not None and (claim := self.volume["spec"].get("claimRef")):
+            return bool(self.volume["metadata"]["name"] != Names(claim.get("namespace", "")).volume)
+        return False
 
     @property
     def objects(self) -> tuple[Object, ...]:
@@ -68,12 +81,13 @@ _WAITING = {
     "CrashLoopBackOff": ("container_crash", False),
 }
 UNBOUND_CLAIM = "unbound_claim"
+UNSCHEDULABLE = "unschedulable"
 _HINTS = {
     UNBOUND_CLAIM: "See what the claim waits for: kubectl describe pvc in the pod's namespace.",
     "image_pull": "Check the image's name and tag, and the node's way to its registry; then create again with --image.",
     "container_config": "Check the pod's configuration with kubectl describe, then create again.",
     "container_crash": "The image has to bring a shell (sh) and sleep; try another one with --image.",
-    "unschedulable": "Ask for less with --cpu-request and --memory-request, or free or add a node.",
+    UNSCHEDULABLE: "Ask for less with --cpu-request and --memory-request, or free or add a node.",
     "evicted": "Free memory or disk on the node, or ask for less; the files are kept.",
     "pod_refused": "Ask for less, or have the cluster's quota or policy changed; then create again.",
 }
@@ -99,7 +113,7 @@ def diagnose(pod: Object) -> Diagnosis:
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         if "unbound" in (scheduled.get("message") or ""):
             return _broken(UNBOUND_CLAIM, "the volume is not bound yet", scheduled.get("message"), final=False)
-        return _broken("unschedulable", "no node can take the pod", scheduled.get("message"), final=False)
+        return _broken(UNSCHEDULABLE, "no node can take the pod", scheduled.get("message"), final=False)
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
@@ -183,14 +197,41 @@ def state_of(snapshot: Snapshot) -> tuple[State, str]:
         return State.STOPPED, "the Deployment is scaled to 0"
     pod = newest_pod(snapshot.pods)
     if pod is not None:
+        if silent := _silence_of_node(pod, snapshot.nodes):
+            return State.UNKNOWN, silent
         diagnosis = diagnose(pod)
         if diagnosis.ready:
             return State.RUNNING, ""
+        if diagnosis.error and diagnosis.error.code == UNSCHEDULABLE:
+            trouble = trouble_of(snapshot.nodes, snapshot.volume)
+            return State.FAILED, trouble or diagnosis.error.message
         return (State.FAILED, diagnosis.error.message) if diagnosis.error else (State.CREATING, diagnosis.step)
     if (deployment.get("status") or {}).get("readyReplicas"):
         return State.RUNNING, ""  # an adopted pod, which has no label to be found by
     refused = refusal(deployment)
     return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be made")
+
+
+def _silence_of_node(pod: Object, nodes: Sequence[Node]) -> str:
+    """Why nobody knows what became of POD; empty where its node tells. A pod's status is what its node said last."""
+    name = (pod.get("spec") or {}).get("nodeName")
+    if not nodes or not name or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        return ""
+    node = next((node for node in nodes if node.name == name), None)
+    if node is None:
+        return f"the pod was on the node {name}, which the cluster has no more"
+    return "" if node.answers else node.trouble
+
+
+def nodes_matter(snapshot: Snapshot) -> bool:
+    """Whether the nodes may tell why the pod does not run: it did before, is said to end, or no node takes it."""
+    pod = newest_pod(snapshot.pods)
+    if snapshot.deployment is None or pod is None:
+        return False
+    diagnosis = diagnose(pod)
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    was_running = not diagnosis.ready and any((s.get("state") or {}).get("running") is not None for s in statuses)
+    return was_running or is_going(pod) or (diagnosis.error is not None and diagnosis.error.code == UNSCHEDULABLE)
 
 
 def ready_pod(pods: Sequence[Object]) -> Object | None:

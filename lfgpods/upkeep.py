@@ -13,6 +13,7 @@ from lfgpods.cluster import Cluster
 from lfgpods.errors import KubernetesError
 from lfgpods.garbage import Kind, Orphan, Surroundings
 from lfgpods.naming import Owner, names_of
+from lfgpods.nodes import tied_to
 from lfgpods.pod import Pod
 from lfgpods.removal import TIMEOUT
 from lfgpods.rollout import OnStep
@@ -56,12 +57,16 @@ def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
     """Compare store, cluster and volume folders, and repair the store."""
     before = store.all()
     found = cluster.pods(len(before))
-    folders = {folder.name for folder in cluster.folders()}
+    here = cluster.placement.node_here() if any(pod.volume_nodes for pod in found) else None
+    looked = cluster.removal.looks_for_folders or any(posixpath.dirname(pod.volume) == volume_root for pod in found)
+    folders = {folder.name for folder in cluster.folders()} if looked else set()
     added, changed, removed = put_right(store, before, found)
     problems = [
         f"the volume folder {pod.volume} of {pod.owner} is gone"
         for pod in found
-        if posixpath.dirname(pod.volume) == volume_root and pod.namespace not in folders
+        if posixpath.dirname(pod.volume) == volume_root
+        and pod.namespace not in folders
+        and (not pod.volume_nodes or (here and here.hostname in pod.volume_nodes))
     ]
     unused = len(folders - {pod.namespace for pod in found})
     if unused:
@@ -72,13 +77,18 @@ def sync(cluster: Cluster, store: Store, volume_root: str) -> Synced:
 def look_around(cluster: Cluster, store: Store, volume_root: str, older_than: float | None) -> Surroundings:
     """All that may belong to nobody; OLDER_THAN in seconds, None for no volume at all."""
     remembered = store.all()
+    objects = cluster.everything(garbage.KINDS, len(remembered))
+    volumes = [obj for obj in objects if obj["kind"] == "PersistentVolume"]
+    looked = cluster.removal.looks_for_folders or any(map(garbage.is_folder, volumes))
+    here = cluster.placement.node_here() if any(map(tied_to, volumes)) else None
     return Surroundings(
-        objects=cluster.everything(garbage.KINDS, len(remembered)),
-        folders=cluster.folders(measured=True),
+        objects=objects,
+        folders=cluster.folders(measured=True) if looked else [],
         remembered=remembered,
         volume_root=volume_root,
         now=time.time(),
         older_than=older_than,
+        node=here.hostname if here else None,
     )
 
 
@@ -92,7 +102,9 @@ def remove(cluster: Cluster, store: Store, orphan: Orphan, around: Surroundings,
         cluster.removal.remove_set_aside(orphan.name)
         return
     with cluster.locked(orphan.owner, TIMEOUT, on_step) as (lock, snapshot):
-        folders = cluster.folders(name=names_of(orphan.owner).namespace, measured=True)
+        looked = cluster.removal.looks_for_folders or not snapshot.provisioned
+        name = names_of(orphan.owner).namespace
+        folders = cluster.folders(name=name, measured=True) if looked else []
         row = store.find(orphan.owner)
         now = replace(
             around, objects=snapshot.objects, folders=folders, remembered=[row] if row else [], now=time.time()

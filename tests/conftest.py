@@ -53,7 +53,7 @@ def cluster() -> Cluster | None:
     if labs.MODE == "own":
         return None
     cluster = Cluster(print)
-    cluster.up()
+    cluster.up(nodes=1)
     return cluster
 
 

@@ -34,6 +34,10 @@ def create(
     runtime_class: Annotated[
         str | None, typer.Option(metavar="NAME", help="RuntimeClass, such as gvisor; '' for the node's own runtime.")
     ] = None,
+    storage_class: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="StorageClass of a new volume; '' for a folder of the host."),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", callback=above_zero, help="How long to wait for the pod. [default: 300]"),
@@ -67,6 +71,7 @@ def create(
         ports=tuple(port) if port else None,
         restricted=restricted,
         runtime_class=runtime_class,
+        storage_class=storage_class,
     )
     settings = load_settings()
     request.over(settings.defaults)

@@ -30,7 +30,7 @@ def row_of(pod: Pod, host: str, moment: str) -> dict[str, Any]:
         "pod_name": pod.pod_name,
         "status": pod.status.value,
         "reason": pod.reason,
-        "spec": json.dumps(asdict(pod.spec)),
+        "spec": json.dumps(pod.spec.as_dict()),
         "volume": pod.volume,
         "service": json.dumps(service),
         "created_at": pod.created_at,

@@ -1,4 +1,4 @@
-"""`python3 -m tests.cluster up|down|status|env|pause PROGRAM|resume PROGRAM`."""
+"""`python3 -m tests.cluster up [--nodes 2]|down|status|env|pause PROGRAM|resume PROGRAM`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def _status(cluster: Cluster) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m tests.cluster", description="A real Kubernetes for the tests.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("up", help="bring it up; does nothing if it is healthy")
+    up = verbs.add_parser("up", help="bring it up; does nothing if it is healthy")
+    up.add_argument("--nodes", type=int, choices=(1, 2), help="how many nodes; the second comes and goes by itself")
     verbs.add_parser("down", help="end it and remove what it left")
     verbs.add_parser("status", help="say what runs; exit code 1 if it is not healthy")
     verbs.add_parser("env", help="print the settings for lfgpods as shell exports")
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     cluster = Cluster(_report)
     try:
         if arguments.verb == "up":
-            cluster.up()
+            cluster.up(arguments.nodes)
         elif arguments.verb == "down":
             cluster.down()
         elif arguments.verb == "status":

@@ -19,7 +19,9 @@ _POD = {
 }
 
 
-class _Api:
+class Api:
+    """A connection to the API server that asks and is answered in JSON."""
+
     def __init__(self, timeout: float = 3) -> None:
         name = ADMIN_KUBECONFIG.stem
         context = ssl.create_default_context(cafile=certificates.AUTHORITY)
@@ -36,7 +38,7 @@ class _Api:
         self._connection.close()
 
 
-def _node_is_ready(api: _Api) -> bool:
+def _node_is_ready(api: Api) -> bool:
     status, node = api.request("GET", f"/api/v1/nodes/{certificates.NODE}")
     conditions = node.get("status", {}).get("conditions", ()) if status == 200 else ()
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
@@ -45,7 +47,7 @@ def _node_is_ready(api: _Api) -> bool:
 def what_is_missing() -> str | None:
     """What keeps a new pod from being created and scheduled, or None if nothing does."""
     try:
-        api = _Api()
+        api = Api()
     except OSError as error:
         return f"no admin certificate: {error}"
     try:

@@ -78,6 +78,13 @@ def _issue_kubeconfig(name: str, subject: str) -> None:
     path.write_text(json.dumps(document, indent=2))
 
 
+def create_node(name: str, address: str, suffix: str) -> None:
+    """Make what the kubelet of a further node needs, of the authority that is there."""
+    subject = f"/O=system:nodes/CN=system:node:{name}"
+    _issue(f"kubelet-serving{suffix}", subject, f"DNS:{name}", f"IP:{address}")
+    _issue_kubeconfig(f"kubelet{suffix}", subject)
+
+
 def create() -> None:
     """Make the authority, every program's certificate and kubeconfig, and the service account key."""
     PKI.mkdir(mode=0o700)

@@ -19,6 +19,7 @@ from tests.cluster import (
     leftovers,
     machine,
     network,
+    second,
 )
 from tests.cluster.errors import ClusterError
 from tests.cluster.paths import CACHE, CONFIG, HOST_BIN, LOCK, LOGS, PIDS, STATE
@@ -48,14 +49,32 @@ def _locked(report: Report) -> Iterator[None]:
 
 
 class Cluster:
-    """A single-node Kubernetes with an SSH server, behind a network address of its own on this machine."""
+    """A Kubernetes of one node, or two for a while, with an SSH server, behind a network address of its own on this machine."""
 
     def __init__(self, report: Report = _quiet) -> None:
         self.report = report
         self.programs = all_programs()
 
-    def up(self) -> None:
-        """Return once the cluster is healthy, having done only what that needed. Raises ClusterError."""
+    def up(self, nodes: int | None = None) -> None:
+        """Return once the cluster is healthy, having done only what that needed. Raises ClusterError.
+
+        With NODES it has as many, one or two: the second comes and goes while the first goes on.
+        """
+        self._up()
+        if nodes is not None:
+            with _locked(self.report):
+                self._set_second(wanted=nodes > 1)
+
+    def _set_second(self, *, wanted: bool) -> None:
+        if wanted and not (second.is_there() and second.is_ready()):
+            self.report("adding the second node")
+            second.add()
+            self.report("the second node is Ready")
+        elif not wanted and second.is_there():
+            self.report("taking the second node away")
+            second.remove()
+
+    def _up(self) -> None:
         reason = machine.unsupported()
         if reason:
             raise ClusterError(reason)
@@ -102,7 +121,7 @@ class Cluster:
         return kubectl.run(*argv, stdin=stdin)
 
     def pause(self, program: str) -> None:
-        """Stop one program, as if it had crashed; the others go on."""
+        """Stop one program, of the second node with -2, as if it had crashed; the others go on."""
         self._program(program).process.stop(grace=1)
 
     def resume(self, program: str) -> None:
@@ -111,9 +130,10 @@ class Cluster:
         self._program(program).wait_ready()
 
     def _program(self, name: str) -> Program:
-        if name not in self.programs:
-            raise ClusterError(f"no program {name}; there are {', '.join(self.programs)}")
-        return self.programs[name]
+        found = {**self.programs, **second.programs()}
+        if name not in found:
+            raise ClusterError(f"no program {name}; there are {', '.join(found)}")
+        return found[name]
 
     def _stopped(self) -> list[str]:
         return [name for name, program in self.programs.items() if program.process.pid() is None]
@@ -181,6 +201,8 @@ class Cluster:
         _FINGERPRINT.unlink(missing_ok=True)
         for program in self.programs.values():
             program.process.stop(grace=0)
+        if second.is_there():
+            second.remove()
         leftovers.remove()
 
     def _prepare(self) -> None:

@@ -32,17 +32,17 @@ HOST_KEY = SSHD / "ssh_host_ed25519_key"
 USER_KUBECONFIG = HOMES / USER_ACCOUNT / ".kube" / "config"
 
 
-def _containerd() -> str:
+def containerd(root: Path, state: Path, socket: Path, cni: Path) -> str:
     # Without CAP_SYS_RESOURCE no process may be given a lower OOM score than its parent's.
     return f"""\
 version = 2
-root = "{CONTAINERD_ROOT}"
-state = "{CONTAINERD_STATE}"
+root = "{root}"
+state = "{state}"
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
 
 [grpc]
-  address = "{CONTAINERD_SOCKET}"
+  address = "{socket}"
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{images.PAUSE}"
@@ -51,11 +51,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
-  conf_dir = "{CNI}"
+  conf_dir = "{cni}"
 """
 
 
-def _cni() -> str:
+def cni(name: str, subnet: str, addresses: Path) -> str:
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
@@ -64,16 +64,16 @@ def _cni() -> str:
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": network.POD_CIDR.replace("/16", "/24")}]],
+            "ranges": [[{"subnet": subnet}]],
             "routes": [{"dst": "0.0.0.0/0"}],
-            "dataDir": str(CNI_ADDRESSES),
+            "dataDir": str(addresses),
         },
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return json.dumps({"cniVersion": "0.4.0", "name": CNI_NETWORK, "plugins": [bridge, portmap]}, indent=2)
+    return json.dumps({"cniVersion": "0.4.0", "name": name, "plugins": [bridge, portmap]}, indent=2)
 
 
-def _kubelet() -> str:
+def kubelet(certificate: str, address: str, group: str) -> str:
     document = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -83,12 +83,12 @@ def _kubelet() -> str:
             "x509": {"clientCAFile": str(certificates.AUTHORITY)},
         },
         "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(certificates.certificate_of("kubelet-serving")),
-        "tlsPrivateKeyFile": str(certificates.key_of("kubelet-serving")),
-        "healthzBindAddress": network.HOST_ADDRESS,
+        "tlsCertFile": str(certificates.certificate_of(certificate)),
+        "tlsPrivateKeyFile": str(certificates.key_of(certificate)),
+        "healthzBindAddress": address,
         "cgroupDriver": "cgroupfs",
         # A group of our own, so that cleaning up can't hit another kubelet's pods.
-        "cgroupRoot": f"/{CGROUP}",
+        "cgroupRoot": f"/{group}",
         "failSwapOn": False,
         "oomScoreAdj": 0,
         "clusterDomain": "cluster.local",
@@ -115,10 +115,10 @@ def _kubelet() -> str:
     return json.dumps(document, indent=2)
 
 
-def _sshd() -> str:
+def sshd(address: str) -> str:
     return f"""\
 Port 22
-ListenAddress {network.HOST_ADDRESS}
+ListenAddress {address}
 HostKey {HOST_KEY}
 PidFile none
 AuthorizedKeysFile {AUTHORIZED_KEYS}
@@ -149,9 +149,9 @@ Defaults:{USER_ACCOUNT} env_keep += "KUBECONFIG", secure_path = "{HOST_BIN}:/usr
 def files() -> dict[Path, str]:
     """Every configuration file and its text."""
     return {
-        CONTAINERD_CONFIG: _containerd(),
-        CNI / "10-lfgpods.conflist": _cni(),
-        KUBELET_CONFIG: _kubelet(),
+        CONTAINERD_CONFIG: containerd(CONTAINERD_ROOT, CONTAINERD_STATE, CONTAINERD_SOCKET, CNI),
+        CNI / "10-lfgpods.conflist": cni(CNI_NETWORK, network.POD_CIDR.replace("/16", "/24"), CNI_ADDRESSES),
+        KUBELET_CONFIG: kubelet("kubelet-serving", network.HOST_ADDRESS, CGROUP),
         RESOLVER: "",
-        SSHD_CONFIG: _sshd(),
+        SSHD_CONFIG: sshd(network.HOST_ADDRESS),
     }

@@ -19,14 +19,14 @@ SERVICE_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
 
 
-def inside(*argv: str) -> list[str]:
+def inside(*argv: str, namespace: Path = NAMESPACE_FILE) -> list[str]:
     """ARGV such that it runs in the host's network; the pid stays the caller's (nsenter only execs)."""
-    return ["nsenter", f"--net={NAMESPACE_FILE}", *argv]
+    return ["nsenter", f"--net={namespace}", *argv]
 
 
-def exists() -> bool:
+def exists(namespace: Path = NAMESPACE_FILE) -> bool:
     """Whether the namespace is there; a file without a namespace behind it does not count."""
-    return os.path.ismount(NAMESPACE_FILE)
+    return os.path.ismount(namespace)
 
 
 def create() -> None:
@@ -46,6 +46,39 @@ def create() -> None:
     run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"))
     # There is no DNS server. Refused, a lookup fails at once; unanswered, it would cost ten seconds.
     run(*inside("iptables", "--wait", "--append", "FORWARD", "--destination", DNS_ADDRESS, "--jump", "REJECT"))
+
+
+def add_node(name: str, address: str, gateway: str, its_pods: str) -> None:
+    """Make a namespace NAME for a second node behind a link to the first, which hands on what goes to others."""
+    run("ip", "netns", "add", name)
+    run("ip", "-netns", NAMESPACE, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+    for command in (
+        f"address add {gateway}/24 dev {name}",
+        f"link set {name} up",
+        f"route add {its_pods} via {address}",
+    ):
+        run("ip", "-netns", NAMESPACE, *command.split())
+    for command in (
+        "link set lo up",
+        f"address add {address}/24 dev eth0",
+        "link set eth0 up",
+        f"route add default via {gateway}",
+    ):
+        run("ip", "-netns", name, *command.split())
+    run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward", namespace=NAMESPACE_FILE.with_name(name)))
+    run("ip", "route", "add", f"{address}/32", "via", HOST_ADDRESS)
+
+
+def remove_node(name: str, address: str, its_pods: str) -> None:
+    """Take away what `add_node` made, whatever is there of it."""
+    for command in (
+        ["ip", "route", "delete", f"{address}/32"],
+        ["ip", "-netns", NAMESPACE, "route", "delete", its_pods],
+        ["ip", "-netns", NAMESPACE, "link", "delete", name],
+        ["ip", "netns", "delete", name],
+    ):
+        subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    NAMESPACE_FILE.with_name(name).unlink(missing_ok=True)
 
 
 def connect() -> None:

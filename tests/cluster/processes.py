@@ -83,6 +83,8 @@ class Process:
 
     name: str
     argv: tuple[str, ...]
+    namespace: Path = network.NAMESPACE_FILE
+    """The network that it runs in."""
 
     @property
     def pid_file(self) -> Path:
@@ -107,7 +109,8 @@ class Process:
         if self.pid() is not None:
             return
         self.pid_file.unlink(missing_ok=True)
-        argv = ["setsid", "--fork", "sh", "-c", _LAUNCHER, str(self.pid_file), *network.inside(*self.argv)]
+        inside = network.inside(*self.argv, namespace=self.namespace)
+        argv = ["setsid", "--fork", "sh", "-c", _LAUNCHER, str(self.pid_file), *inside]
         with self.log.open("ab") as log:
             subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT, check=True)
         if not wait_until(lambda: self.pid_file.exists() and self.pid_file.stat().st_size > 0, 10, 0.002):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.cluster import binaries, certificates, configuration, images, network, probes
 from tests.cluster.errors import ClusterError
@@ -34,14 +35,17 @@ class Program:
             raise ClusterError(f"{name} ended:\n{self.process.log_tail()}")
 
 
-def _url_answers(url: str) -> Callable[[], bool]:
+def url_answers(url: str) -> Callable[[], bool]:
     return lambda: probes.answers_ok(url)
 
 
+def arguments(name: str, **flags: object) -> tuple[str, ...]:
+    """The command line of a program of Kubernetes."""
+    return (str(binaries.BIN / name), *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
+
+
 def _kubernetes(name: str, answers: str, **flags: object) -> Program:
-    argv = [str(binaries.BIN / name)]
-    argv += [f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()]
-    return Program(Process(name, tuple(argv)), _url_answers(answers))
+    return Program(Process(name, arguments(name, **flags)), url_answers(answers))
 
 
 def _etcd() -> Program:
@@ -54,7 +58,7 @@ def _etcd() -> Program:
         f"--listen-metrics-urls={metrics}",
     ]
     argv += ["--listen-peer-urls=http://127.0.0.1:2380"]
-    return Program(Process("etcd", tuple(argv)), _url_answers(f"{metrics}/health"))
+    return Program(Process("etcd", tuple(argv)), url_answers(f"{metrics}/health"))
 
 
 def _containerd() -> Program:
@@ -126,35 +130,47 @@ def _scheduler() -> Program:
     )
 
 
-def _kubelet() -> Program:
-    return _kubernetes(
+def kubelet_arguments(
+    node: str, address: str, config: Path, kubeconfig: Path, root: Path, socket: Path
+) -> tuple[str, ...]:
+    return arguments(
         "kubelet",
-        f"http://{_HOST}:10248/healthz",
-        config=configuration.KUBELET_CONFIG,
-        kubeconfig=certificates.kubeconfig_of("kubelet"),
-        root_dir=KUBELET,
-        volume_plugin_dir=KUBELET / "volume-plugins",
-        hostname_override=certificates.NODE,
-        node_ip=_HOST,
+        config=config,
+        kubeconfig=kubeconfig,
+        root_dir=root,
+        volume_plugin_dir=root / "volume-plugins",
+        hostname_override=node,
+        node_ip=address,
         container_runtime="remote",
-        container_runtime_endpoint=f"unix://{CONTAINERD_SOCKET}",
+        container_runtime_endpoint=f"unix://{socket}",
         pod_infra_container_image=images.PAUSE,
     )
 
 
-def _proxy() -> Program:
+def proxy_arguments(node: str) -> tuple[str, ...]:
     # The zeros leave the machine's own conntrack and OOM settings alone.
-    return _kubernetes(
+    return arguments(
         "kube-proxy",
-        f"http://{_HOST}:10256/healthz",
         kubeconfig=certificates.kubeconfig_of("kube-proxy"),
-        hostname_override=certificates.NODE,
+        hostname_override=node,
         proxy_mode="iptables",
         cluster_cidr=network.POD_CIDR,
         conntrack_max_per_core=0,
         conntrack_tcp_timeout_established=0,
         conntrack_tcp_timeout_close_wait=0,
         oom_score_adj=0,
+    )
+
+
+def _kubelet() -> Program:
+    config, kubeconfig = configuration.KUBELET_CONFIG, certificates.kubeconfig_of("kubelet")
+    argv = kubelet_arguments(certificates.NODE, _HOST, config, kubeconfig, KUBELET, CONTAINERD_SOCKET)
+    return Program(Process("kubelet", argv), url_answers(f"http://{_HOST}:10248/healthz"))
+
+
+def _proxy() -> Program:
+    return Program(
+        Process("kube-proxy", proxy_arguments(certificates.NODE)), url_answers(f"http://{_HOST}:10256/healthz")
     )
 
 

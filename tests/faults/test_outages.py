@@ -224,7 +224,12 @@ def test_a_kubelet_that_is_stopped(real: Ground, machinery: Cluster, figures: Fi
         (kept, kept_files), (running, files) = kept_and_running(real, manager)
         with paused(machinery, "kubelet"):
             promises.expect(
-                "create", lambda: manager.ensure(kept, timeout=SHORT), "time_limit", "unschedulable", "pod_not_ready"
+                "create",
+                lambda: manager.ensure(kept, timeout=SHORT),
+                "time_limit",
+                "unschedulable",
+                "pod_not_ready",
+                "node_unreachable",
             )
             promises.expect("exec", lambda: manager.exec(running, Command("true")), *SILENCE)
             promises.expect("delete", lambda: manager.delete(running, timeout=SHORT), "time_limit")

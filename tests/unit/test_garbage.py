@@ -23,6 +23,7 @@ from lfgpods.labels import (
 )
 from lfgpods.lock import PROCESS
 from lfgpods.naming import Owner, names_of
+from lfgpods.nodes import Node, affinity_to
 from lfgpods.observe import pod_of
 from lfgpods.pod import Pod
 from lfgpods.settings import load_settings
@@ -124,6 +125,14 @@ def test_files_stay() -> None:
     assert told(find([VOLUME], [])) == [("volume", False)]
     assert told(find([], [folder()])) == [("folder", False)]
     assert told(find([], [folder(days=40)], older_than=30 * DAY)) == [("folder", True)]
+
+
+def test_a_folder_on_another_node_is_not_gone_and_no_garbage() -> None:
+    elsewhere = {**VOLUME, "spec": {**VOLUME["spec"], "nodeAffinity": affinity_to(Node("other", "other"))}}
+    around = Surroundings([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
+    assert find_orphans(around) == []
+    assert told(find_orphans(replace(around, node="other"))) == [("volume", False)]
+    assert find_orphans(replace(around, node=None)) == []
 
 
 def test_nothing_goes_without_a_proof() -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from lfgpods.errors import TemplateError, UsageError
 from lfgpods.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
+from lfgpods.labels import SPEC as SPEC_ANNOTATION
 from lfgpods.manifests import BUILTIN_TEMPLATES, Manifests, render
 from lfgpods.naming import Owner, names_of
+from lfgpods.nodes import Node, affinity_to
 from lfgpods.observe import actual_spec, pod_of, snapshot_of
 from lfgpods.spec import Hardening, PodSpec, Resources
 
@@ -24,6 +26,7 @@ with warnings.catch_warnings():
 SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080, 3000))
 ROOT = "/mnt/data/user-volumes"
 RESTRICTED = replace(SPEC, restricted=True, runtime_class="gvisor")
+OF_CLASS = replace(SPEC, storage_class="fast")
 ALL_OFF = Hardening(
     seccomp=False, pod_security="privileged", network_policy=False, limit_range=False, resource_quota=False
 )
@@ -37,6 +40,8 @@ def drawn(
     templates: Path | None = None,
     hardening: Hardening = Hardening(),
     pod_cidrs: tuple[str, ...] = (),
+    affinity: Object | None = None,
+    kept_volume: str | None = None,
 ) -> Manifests:
     owner = Owner.project(id)
     return render(
@@ -48,7 +53,14 @@ def drawn(
         templates=templates,
         hardening=hardening,
         pod_cidrs=pod_cidrs,
+        affinity=affinity,
+        kept_volume=kept_volume,
     )
+
+
+def volume_of(manifests: Manifests) -> Object:
+    assert manifests.volume is not None
+    return manifests.volume
 
 
 def policy(manifests: Manifests, kind: str) -> Any:
@@ -61,7 +73,13 @@ def pod_spec(manifests: Manifests) -> Any:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_manifests_fit_the_schemas_of_kubernetes(version: str) -> None:
-    every = (drawn(), drawn(spec=RESTRICTED, pod_cidrs=NETWORKS), drawn(hardening=ALL_OFF))
+    every = (
+        drawn(affinity=affinity_to(Node("one", "one"))),
+        drawn(spec=RESTRICTED, pod_cidrs=NETWORKS),
+        drawn(hardening=ALL_OFF),
+        drawn(spec=OF_CLASS, kept_volume="pvc-1"),
+        drawn(spec=OF_CLASS, hardening=ALL_OFF),
+    )
     for obj in (obj for manifests in every for obj in manifests.objects):
         validate(obj, version, strict=True)
 
@@ -73,7 +91,7 @@ def test_the_schemas_are_those_from_1_29_to_the_newest() -> None:
 
 def test_the_data_is_kept_and_bound_without_waiting() -> None:
     manifests = drawn()
-    volume, claim = manifests.volume["spec"], manifests.claim["spec"]
+    volume, claim = volume_of(manifests)["spec"], manifests.claim["spec"]
     assert volume["persistentVolumeReclaimPolicy"] == "Retain"
     assert volume["hostPath"]["path"] == f"{ROOT}/proj-my-app"
     assert (volume["claimRef"]["name"], volume["claimRef"]["namespace"]) == ("proj-my-app-pvc", "proj-my-app")
@@ -81,26 +99,46 @@ def test_the_data_is_kept_and_bound_without_waiting() -> None:
     assert manifests.deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
+def test_a_folder_is_tied_to_its_node_only_where_that_is_asked_for() -> None:
+    affinity = affinity_to(Node("one", "label-of-one"))
+    assert volume_of(drawn(affinity=affinity))["spec"]["nodeAffinity"] == affinity
+    assert "nodeAffinity" not in volume_of(drawn())["spec"]
+    assert "storage_class" not in volume_of(drawn())["metadata"]["annotations"][SPEC_ANNOTATION]
+
+
+def test_a_claim_of_a_class_says_whose_it_is_and_names_only_a_volume_that_was_kept() -> None:
+    first, again = drawn(spec=OF_CLASS), drawn(spec=OF_CLASS, kept_volume="pvc-1")
+    assert first.volume is None
+    assert (first.claim["spec"]["storageClassName"], "volumeName" in first.claim["spec"]) == ("fast", False)
+    assert again.claim["spec"]["volumeName"] == "pvc-1"
+    for obj in (first.claim, first.namespace):
+        assert read_spec(obj) == OF_CLASS
+    # A provisioned disk belongs to root, whoever the image's user is.
+    assert pod_spec(first)["securityContext"]["fsGroup"] == 1000
+    assert "fsGroup" not in pod_spec(drawn())["securityContext"]
+    assert first.deployment["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_the_volume() -> None:
     manifests = drawn("My App", RESTRICTED)
-    for obj in (manifests.namespace, manifests.volume):
+    for obj in (manifests.namespace, volume_of(manifests)):
         assert read_owner(obj) == Owner.project("My App")
         assert read_spec(obj) == RESTRICTED
     pod = pod_of(
-        Owner.project("My App"), names_of(Owner.project("My App")), snapshot_of([manifests.volume]), "h", SPEC, ROOT
+        Owner.project("My App"), names_of(Owner.project("My App")), snapshot_of([volume_of(manifests)]), "h", SPEC, ROOT
     )
     assert (pod.spec, pod.conversation_id) == (RESTRICTED, "c 1")
 
 
 def test_a_volume_without_the_id_tells_it_by_its_labels_if_they_give_its_name() -> None:
     plain, hashed = drawn("my-app"), drawn("My App")
-    for obj in (plain.volume, plain.namespace, hashed.volume):
+    for obj in (volume_of(plain), plain.namespace, volume_of(hashed)):
         del obj["metadata"]["annotations"]
-    assert read_owner(plain.volume) == Owner.project("my-app")
+    assert read_owner(volume_of(plain)) == Owner.project("my-app")
     assert read_owner(plain.namespace) is None
-    assert read_owner(hashed.volume) is None
-    plain.volume["metadata"]["labels"][OWNER] = "other"
-    assert read_owner(plain.volume) is None
+    assert read_owner(volume_of(hashed)) is None
+    volume_of(plain)["metadata"]["labels"][OWNER] = "other"
+    assert read_owner(volume_of(plain)) is None
 
 
 def test_the_quota_comes_before_nothing_but_the_pod() -> None:
@@ -215,7 +253,7 @@ def test_token_seccomp_user_and_runtime_are_as_they_are_set() -> None:
 @pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
 def test_what_the_deployment_says_counts_more_than_what_was_recorded(spec: PodSpec) -> None:
     manifests, recorded = drawn(spec=spec), drawn(spec=RESTRICTED if spec == SPEC else SPEC)
-    objects = [recorded.namespace, recorded.volume, manifests.deployment, manifests.service]
+    objects = [recorded.namespace, volume_of(recorded), manifests.deployment, manifests.service]
     assert actual_spec(snapshot_of(objects), SPEC) == spec
     assert actual_spec(snapshot_of(objects[:2]), SPEC) == read_spec(recorded.namespace)
 
@@ -289,7 +327,14 @@ def test_a_template_of_ones_own_replaces_the_built_in_one(tmp_path: Path) -> Non
         ("persistent-volume", builtin("persistent-volume").replace("Retain", "Delete"), "reclaim policy"),
         ("persistent-volume", builtin("persistent-volume").replace("folder", "names.claim"), "hostPath"),
         ("persistent-volume", builtin("persistent-volume").replace("claimRef", "other"), "claimRef"),
+        ("persistent-volume", builtin("persistent-volume").replace("nodeAffinity:", "other:"), "nodeAffinity"),
         ("persistent-volume-claim", builtin("persistent-volume-claim") + "  volumeName: x", "volumeName"),
+        ("provisioned-claim", builtin("provisioned-claim") + "  volumeName: x", "volumeName"),
+        (
+            "provisioned-claim",
+            builtin("provisioned-claim").replace("spec.storage_class", "names.claim"),
+            "storageClass",
+        ),
         ("deployment", builtin("deployment").replace("replicas: 1", "replicas: 2"), "replicas"),
         ("namespace", builtin("namespace").replace("annotations | tojson", "{}"), "annotation"),
         ("persistent-volume", builtin("persistent-volume").replace("annotations | tojson", "{}"), "annotation"),
@@ -309,5 +354,9 @@ def test_a_template_of_ones_own_replaces_the_built_in_one(tmp_path: Path) -> Non
 )
 def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
     with pytest.raises(TemplateError, match=said) as refused:
-        drawn(templates=own(tmp_path, name, text))
+        drawn(
+            templates=own(tmp_path, name, text),
+            spec=OF_CLASS if name == "provisioned-claim" else SPEC,
+            affinity=affinity_to(Node("one", "one")),
+        )
     assert name in refused.value.message

@@ -19,7 +19,7 @@ from tests.samples import POD
 
 FIELDS = {
     "project_id", "conversation_id", "namespace", "pod_name", "status", "reason", "image", "resource_limits",
-    "storage_size", "restricted", "runtime_class", "volume", "service_details", "created_at", "started_at", "last_used_at", "differences",
+    "storage_size", "restricted", "storage_class", "volume_nodes", "runtime_class", "volume", "service_details", "created_at", "started_at", "last_used_at", "differences",
     "notices",
 }  # fmt: skip
 

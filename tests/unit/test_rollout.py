@@ -146,3 +146,44 @@ def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
 
     with pytest.raises(TimeLimitError, match="has not ended"):
         ended(Stuck(clock), timeout=30)
+
+
+class Unbound(Scene):
+    """A pod whose volume is made by a provisioner, after BOUND_AT seconds."""
+
+    bound_at = 60.0
+
+    def pod(self) -> Object:
+        if self.clock.now >= self.bound_at:
+            return pod(ready=True)
+        message = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+        waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        return {**pod(), "spec": {}, "status": {"phase": "Pending", "conditions": [waiting]}}
+
+
+def of_class(scene: Scene, timeout: float = 100.0) -> Object:
+    return wait_ready(scene, NAMES, "r", timeout, lambda step: None, provisioned=True)  # type: ignore[arg-type]
+
+
+def test_a_provisioner_is_given_its_time(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.warnings = [{"reason": "FailedScheduling", "message": "pod has unbound immediate PersistentVolumeClaims"}]
+    assert of_class(scene)
+    assert (clock.now >= scene.bound_at, scene.touched) == (True, [])
+
+
+def test_a_provisioner_that_fails_is_told_unless_it_succeeds_after_all(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.warnings = [{"reason": "ProvisioningFailed", "message": "the pool is full"}]
+    with pytest.raises(KubernetesError, match="the volume cannot be made: the pool is full") as failed:
+        of_class(scene)
+    assert (failed.value.code, clock.now < 60) == ("provisioning", True)
+    clock.now, scene.bound_at = 0.0, 25.0
+    assert of_class(scene)
+
+
+def test_a_volume_that_is_never_made_is_a_time_limit(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.bound_at = 1000.0
+    with pytest.raises(TimeLimitError, match="the volume is not bound yet"):
+        of_class(scene)

@@ -56,6 +56,7 @@ def test_no_secret_shows_in_a_repr() -> None:
         ("LFGPODS_POD_SECURITY", "strict"), ("LFGPODS_SECCOMP", "RuntimeDefault"), ("LFGPODS_RESTRICTED", "perhaps"),
         ("LFGPODS_RESTRICTED_USER", "0"), ("LFGPODS_RESTRICTED_USER", "root"), ("LFGPODS_RESTRICTED_USER", "4294967296"),
         ("LFGPODS_POD_CIDRS", "10.244.0.0/33"), ("LFGPODS_POD_CIDRS", "10.244.0.1/16"), ("LFGPODS_POD_CIDRS", "pods"),
+        ("LFGPODS_NODE", "Two Words"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:

@@ -148,3 +148,22 @@ def test_no_input_raises_anything_but_a_usage_error(image: str, amount: str, por
     for request in (Request(image=image), Request(cpu=amount), Request(ports=(port,))):
         with contextlib.suppress(UsageError):
             request.over(BASE)
+
+
+def test_the_storage_class_is_a_difference_and_an_empty_name_means_a_folder() -> None:
+    of_class = replace(BASE, storage_class="fast")
+    assert Request().over(of_class) == of_class
+    assert Request(storage_class="").over(of_class) == BASE
+    assert Request(storage_class="fast").over(BASE) == of_class
+    assert Request(storage_class="fast").differences(BASE) == ("storage is a folder of the host, not of class fast",)
+    assert Request(storage_class="slow").differences(of_class) == ("storage is of class fast, not of class slow",)
+    assert Request().differences(of_class) == ()
+    with pytest.raises(UsageError, match="storage class 'No Name'"):
+        Request(storage_class="No Name").over(BASE)
+
+
+def test_what_was_written_down_is_read_again_and_a_folder_is_written_down_as_ever() -> None:
+    of_class = replace(BASE, storage_class="fast")
+    assert PodSpec.from_dict(json.loads(json.dumps(of_class.as_dict()))) == of_class
+    assert PodSpec.from_dict(json.loads(json.dumps(BASE.as_dict()))) == BASE
+    assert "storage_class" not in BASE.as_dict()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from lfgpods.hosts.embedded import pods
+from lfgpods.hosts.embedded import pods, provisioning
 from lfgpods.hosts.embedded.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, VOLUME
 from lfgpods.hosts.embedded.pods import Kubelet
 from lfgpods.hosts.embedded.world import Record, World, copied, suffix
@@ -19,8 +19,11 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 def advance(world: World, kubelet: Kubelet) -> None:
     """Bring everything one step forward."""
+    for claim in world.all(CLAIM):
+        provisioning.provision(world, claim, kubelet.provisioned)
     for volume in world.all(VOLUME):
         _bind(world, volume)
+        provisioning.reclaim(world, volume)
     for claim in world.all(CLAIM):
         _watch_claim(world, claim)
     for deployment in world.all(DEPLOYMENT):
@@ -70,9 +73,10 @@ def _bind(world: World, volume: Record) -> None:
     claim = world.find(CLAIM, reference["namespace"], reference["name"]) if reference else None
     if reference is None:
         status["phase"] = "Available"
-    elif reference.get("uid"):
-        if claim is None or claim.uid != reference["uid"]:
-            status["phase"] = "Released"
+    elif reference.get("uid") and (claim is None or claim.uid != reference["uid"]):
+        status["phase"] = "Released"
+    elif reference.get("uid") and status["phase"] == "Bound":
+        pass
     elif claim is None or claim.going or claim.obj["spec"].get("volumeName") not in (None, volume.name):
         status["phase"] = "Available"
     elif not volume.going:

@@ -43,7 +43,9 @@ NETWORK_POLICY = Kind("NetworkPolicy", "networkpolicies", "netpol", namespaced=T
 QUOTA = Kind("ResourceQuota", "resourcequotas", "quota", namespaced=True)
 LIMITS = Kind("LimitRange", "limitranges", "limits", namespaced=True)
 
-INERT = (LEASE, NETWORK_POLICY, QUOTA, LIMITS)
+STORAGE_CLASS = Kind("StorageClass", "storageclasses", "sc", namespaced=False, group="storage.k8s.io")
+
+INERT = (LEASE, NETWORK_POLICY, QUOTA, LIMITS, STORAGE_CLASS)
 """Kept and given back, and nothing follows from them."""
 
 KINDS = (NAMESPACE, NODE, VOLUME, CLAIM, SERVICE, POD, EVENT, DEPLOYMENT, *INERT)

@@ -7,7 +7,8 @@ import platform
 from decimal import Decimal
 
 from lfgpods import __version__
-from lfgpods.hosts.embedded.kinds import NAMESPACE, NODE
+from lfgpods.hosts.embedded.kinds import NAMESPACE, NODE, STORAGE_CLASS
+from lfgpods.hosts.embedded.provisioning import storage_class
 from lfgpods.hosts.embedded.world import World
 from lfgpods.labels import Object
 
@@ -23,8 +24,8 @@ def capacity() -> dict[str, Decimal]:
 
 
 def ensure_basics(world: World) -> None:
-    """Make what every cluster has where it is missing: the node and the default namespace."""
-    for kind, obj in ((NODE, _node(world)), (NAMESPACE, _default_namespace())):
+    """Make what every cluster has where it is missing: the node, the default namespace and the storage class."""
+    for kind, obj in ((NODE, _node(world)), (NAMESPACE, _default_namespace()), (STORAGE_CLASS, storage_class())):
         if world.find(kind, "", obj["metadata"]["name"]) is None:
             world.add(kind, obj)
 

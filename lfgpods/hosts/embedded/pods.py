@@ -33,6 +33,11 @@ class Kubelet:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def provisioned(self) -> Path:
+        """Where the folders of provisioned volumes are."""
+        return self._folder / "provisioned"
+
     def container(self, pod: Record) -> Container:
         return Container(self._folder / "pods" / pod.uid / str(pod.private.get("run", 0)))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from lfgpods.hosts.embedded import jsonpath
 from lfgpods.hosts.embedded.errors import KubectlError
 from lfgpods.hosts.embedded.kinds import Kind
 from lfgpods.hosts.embedded.world import Record, seconds_of
@@ -35,24 +35,17 @@ def show(records: Sequence[Record], arguments_output: str, now: float, *, single
         return "".join(f"{record.reference}\n" for record in records)
     if arguments_output in ("", "wide"):
         return tables(records, now, several_kinds=several_kinds)
-    match = re.fullmatch(r"jsonpath=\{\.items\[\*\]\.([\w.]+)(?:\[\*\])?\}", arguments_output)
-    if match and not single:
-        return " ".join(_values((record.obj for record in records), match[1].split(".")))
+    template = arguments_output.removeprefix("jsonpath=")
+    if template != arguments_output and not single and (draw := jsonpath.compiled(template, _shown)):
+        return draw([record.obj for record in records])
     raise KubectlError(
         f"error: the embedded host has no output format {arguments_output!r}; it has json, name, a table, and "
-        "jsonpath={.items[*].some.field} or {.items[*].some.list[*]} of a list"
+        "jsonpath={.items[*].some.field}, {.items[*].some.list[*]} or {range .items[*]}...{end} of a list"
     )
 
 
-def _values(objects: Iterable[Object], path: Sequence[str]) -> Iterator[str]:
-    """What each of OBJECTS has at PATH; one that has nothing there is left out."""
-    for obj in objects:
-        value: Any = obj
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                yield one if isinstance(one, str) else to_json(one, None).rstrip()
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value, None).rstrip()
 
 
 def tables(records: Sequence[Record], now: float, *, several_kinds: bool, namespaced: bool = False) -> str:

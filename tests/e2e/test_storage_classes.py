@@ -1,0 +1,108 @@
+"""Volumes that the cluster makes by a storage class: they outlive their pod, claim and namespace, until a purge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotFoundError, Request
+from lfgpods.naming import names_of
+from tests.cluster import provisioner
+from tests.lab import Lab
+
+pytestmark = pytest.mark.real
+
+CLASSES = [provisioner.IMMEDIATE, provisioner.FIRST_CONSUMER]
+
+
+@pytest.fixture(scope="module")
+def classes(lab: Lab) -> Iterator[None]:
+    if lab.cluster is None:
+        pytest.skip("the storage classes of a host of one's own are not known to the tests")
+    with provisioner.running():
+        yield
+
+
+@pytest.fixture
+def owner(
+    classes: None, lab: Lab, new_owner: Callable[[str], Owner], request: pytest.FixtureRequest
+) -> Iterator[Owner]:
+    """An owner that is purged while its provisioner still runs."""
+    new = new_owner(f"class-{abs(hash(request.node.name)) % 10**6}")
+    yield new
+    with lab.manager() as manager:
+        try:
+            manager.delete(new, purge=True)
+        except PodNotFoundError:
+            return
+
+
+def volumes_of(lab: Lab, owner: Owner) -> list[Any]:
+    found = json.loads(lab.kubectl("get", "persistentvolumes", "-o", "json"))["items"]
+    return [v for v in found if (v["spec"].get("claimRef") or {}).get("namespace") == names_of(owner).namespace]
+
+
+def write(manager: PodManager, owner: Owner, text: str) -> None:
+    assert manager.exec(owner, Command(f"echo {text} >kept && sync"))
+
+
+def kept(manager: PodManager, owner: Owner) -> str:
+    return manager.exec(owner, Command("cat kept")).stdout.decode().strip()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_volume_outlives_everything_but_a_purge(lab: Lab, owner: Owner, tmp_path: Path, name: str) -> None:
+    namespace = names_of(owner).namespace
+    with lab.manager() as manager:
+        pod = manager.ensure(owner, Request(storage_class=name))
+        write(manager, owner, "precious")
+        (volume,) = volumes_of(lab, owner)
+        assert (pod.spec.storage_class, pod.volume) == (name, f"persistentvolume/{volume['metadata']['name']}")
+        assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert volume["metadata"]["annotations"]["lfgpods.io/owner-id"] == owner.id
+        assert lab.on_host("test", "-e", names_of(owner).folder(lab.settings().volume_root)).exit_code == 1
+
+        manager.delete(owner)
+        assert manager.status(owner).status == "deleted"
+        again = manager.ensure(owner, Request(storage_class=""))
+        assert "cannot be changed" in again.differences[0]
+        assert (again.volume, kept(manager, owner)) == (pod.volume, "precious")
+
+        lab.kubectl("delete", f"namespace/{namespace}")
+        assert [(one.status, one.volume) for one in manager.list() if one.owner == owner] == [("deleted", pod.volume)]
+    with lab.manager(LFGPODS_DATABASE=str(tmp_path / "other.db")) as elsewhere:
+        assert owner in elsewhere.sync().added
+        found = elsewhere.ensure(owner)
+        assert (found.volume, kept(elsewhere, owner)) == (pod.volume, "precious")
+        assert "bound again" in found.notices[0]
+        assert len(volumes_of(lab, owner)) == 1
+        assert not [orphan for orphan in elsewhere.gc(purge_older_than=0.001) if orphan.owner == owner]
+
+        elsewhere.delete(owner, purge=True)
+        assert volumes_of(lab, owner) == []
+        assert not provisioner.folder_of(volume["metadata"]["name"]).exists()
+        with pytest.raises(PodNotFoundError):
+            elsewhere.status(owner)
+
+
+def test_a_volume_without_its_namespace_is_purged_with_its_disk(lab: Lab, owner: Owner) -> None:
+    with lab.manager() as manager:
+        manager.ensure(owner, Request(storage_class=provisioner.IMMEDIATE))
+        (volume,) = volumes_of(lab, owner)
+        lab.kubectl("delete", f"namespace/{names_of(owner).namespace}")
+        (orphan,) = (one for one in manager.gc(purge_older_than=0.001) if one.owner == owner)
+        assert (orphan.removable, orphan.name) == (False, volume["metadata"]["name"])
+        manager.delete(owner, purge=True)
+    assert volumes_of(lab, owner) == []
+    assert not provisioner.folder_of(volume["metadata"]["name"]).exists()
+
+
+def test_a_class_that_there_is_not_is_told_with_those_that_there_are(lab: Lab, owner: Owner) -> None:
+    with lab.manager() as manager, pytest.raises(KubernetesError, match="no storage class nosuch") as refused:
+        manager.ensure(owner, Request(storage_class="nosuch"))
+    assert all(name in refused.value.hint for name in CLASSES)
+    assert lab.kubectl("get", "namespace", names_of(owner).namespace, "--ignore-not-found") == ""
