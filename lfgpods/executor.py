@@ -46,7 +46,7 @@ class Executor:
         """See PodManager.exec. A pod that was replaced is looked up anew where nothing can have run in the old one."""
         stdout, stderr = bytearray(), bytearray()
         namespace = names_of(owner).namespace
-        known = self._shells.pod_of(namespace) or self._remembered_pod(owner)
+        known = self._remembered_pod(owner)
 
         def run_in(pod_name: str) -> int:
             return self._shells.run(

@@ -98,7 +98,7 @@ def _decoder(kind: str) -> msgspec.json.Decoder[dict[str, Any]]:
     """Takes a page of KIND apart, or one of any kinds: what is not read is checked for being JSON, and not made."""
     import msgspec  # here, as most commands list nothing
 
-    item = _type_of({"kind": str, **{part: OBJECT[part] for part in PARTS.get(kind, OBJECT)}}, kind)
+    item = _type_of({"kind": str, **PARTS.get(kind, OBJECT)}, kind)
     metadata = _typed_dict("Metadata", {"continue": str | None}, total=False)
     page = _typed_dict("Page", {"kind": str, "metadata": metadata, "items": list[item]})  # type: ignore[valid-type]
     return msgspec.json.Decoder(page)

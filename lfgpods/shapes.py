@@ -74,13 +74,13 @@ OBJECT: dict[str, Any] = {
     },
 }
 """Types of plain values, `{}` for mappings of which nothing is read, `{"*": ...}` for those of any keys."""
-PARTS = {
-    "Namespace": ("metadata",),
-    "PersistentVolume": ("metadata", "spec"),
-    "PersistentVolumeClaim": ("metadata",),
-    "Service": ("metadata", "spec"),
-    "Pod": ("metadata", "status"),
-    "Lease": ("metadata", "spec"),
+PARTS: dict[str, dict[str, Any]] = {
+    "Namespace": {"metadata": _METADATA},
+    "PersistentVolume": {"metadata": _METADATA, "spec": OBJECT["spec"]},
+    "PersistentVolumeClaim": {"metadata": _METADATA, "spec": OBJECT["spec"]},
+    "Service": {"metadata": _METADATA, "spec": OBJECT["spec"]},
+    "Pod": {"metadata": _METADATA, "spec": {"nodeName": str}, "status": OBJECT["status"]},
+    "Lease": {"metadata": _METADATA, "spec": OBJECT["spec"]},
 }
 """What is read of an object that is one of many, by its kind; of other kinds all that is read of any."""
 _NEEDED = {

@@ -45,11 +45,6 @@ class Shells:
         self._sweeper: threading.Thread | None = None
         host.when_full(self._give_way)
 
-    def pod_of(self, namespace: str) -> str | None:
-        """The pod of NAMESPACE in which a shell waits."""
-        with self._changed:
-            return next((idle.pod for idle in reversed(self._idle) if idle.namespace == namespace), None)
-
     def run(
         self,
         namespace: str,

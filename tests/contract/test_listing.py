@@ -52,6 +52,15 @@ def make_volumes(site: Site, owners: Sequence[Owner]) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def resident(site: Site) -> Iterator[Owner]:
+    """An owner whose pod runs: one of this module's own, as a crash on the embedded host is a crash of all pods."""
+    new = site.new_owner()
+    site.pods.ensure(new, site.request)
+    yield new
+    site.purge(new)
+
+
 @pytest.fixture
 def kept(site: Site, owner: Owner) -> Iterator[Sequence[Owner]]:
     """Five owners with a volume each, which are taken away again."""
