@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from lfgpods import Owner, PodManager, State
 from lfgpods.manager import render
@@ -40,7 +41,9 @@ def measure(ground: Ground) -> list[Row]:
     together, applied = alternate(
         [
             creates.of(f"{AT_ONCE} at once by one manager", creates.by_manager, AT_ONCE),
-            creates.of(f"{AT_ONCE} by one kubectl on the host itself", creates.together_on_host, AT_ONCE, True),
+            creates.of(
+                f"{AT_ONCE} by one kubectl on the host itself", creates.together_on_host, AT_ONCE, with_folders=True
+            ),
         ],
         max(1, ground.rounds // 4),
     )
@@ -52,6 +55,16 @@ def measure(ground: Ground) -> list[Row]:
     ]
 
 
+@dataclass(frozen=True)
+class _New:
+    """Owners that never were, and for the rivals what `create --dry-run -o yaml` prints for them."""
+
+    owners: Sequence[Owner]
+    manifests: bytes
+    deployments: bytes
+    """Only those, to wait for."""
+
+
 class _Creates:
     """Ways to make new owners' pods; each returns once all of them are ready."""
 
@@ -61,56 +74,61 @@ class _Creates:
         self._managers: list[PodManager] = []
 
     def of(
-        self, name: str, create: Callable[[Sequence[Owner]], object], owners: int = 1, with_folders: bool = False
-    ) -> Contender[list[Owner]]:
-        def before() -> list[Owner]:
-            made = [self._ground.new_owner() for _ in range(owners)]
+        self, name: str, create: Callable[[_New], object], owners: int = 1, *, with_folders: bool = False
+    ) -> Contender[_New]:
+        def before() -> _New:
+            new = self._new(owners)
             if with_folders:
-                folders = [names_of(owner).folder(self._settings.volume_root) for owner in made]
+                folders = [names_of(owner).folder(self._settings.volume_root) for owner in new.owners]
                 done = self._ground.lab.on_host("mkdir", "-p", "-m", "0777", *folders)
                 assert done.exit_code == 0, done.stderr
-            return made
+            return new
 
-        def after(made: list[Owner]) -> None:
+        def after(new: _New) -> None:
             while self._managers:
                 self._managers.pop().close()
-            self._ground.purge_all(made)
+            self._ground.purge_all(new.owners)
 
         return Contender(name, before, create, after)
 
-    def by_manager(self, owners: Sequence[Owner]) -> None:
+    def by_manager(self, new: _New) -> None:
         manager = PodManager(self._settings)
         self._managers.append(manager)
-        with ThreadPoolExecutor(len(owners)) as pool:
-            pods = pool.map(lambda owner: manager.ensure(owner, REQUEST), owners)
+        with ThreadPoolExecutor(len(new.owners)) as pool:
+            pods = pool.map(lambda owner: manager.ensure(owner, REQUEST), new.owners)
             assert all(pod.status is State.RUNNING for pod in pods)
 
-    def by_command(self, owners: Sequence[Owner]) -> None:
+    def by_command(self, new: _New) -> None:
         requests = ["--cpu-request", str(REQUEST.cpu_requests), "--memory-request", str(REQUEST.memory_requests)]
-        for owner in owners:
-            argv = program("create", "--project-id", owner.id, "--image", self._ground.lab.images.small, *requests)
-            self._ground.run(argv, environment=self._ground.environment())
+        argv = program("create", *_option(new), "--image", self._ground.lab.images.small, *requests)
+        self._ground.run(argv, environment=self._ground.environment())
 
-    def on_host(self, owners: Sequence[Owner]) -> None:
-        for owner in owners:
-            self._ground.kubectl("apply", "-f", "-", stdin=self._manifests([owner]))
-            self._ground.kubectl(*self._rollout(owner))
+    def on_host(self, new: _New) -> None:
+        self._ground.kubectl("apply", "-f", "-", stdin=new.manifests)
+        self._ground.kubectl(*_rollout(new))
 
-    def over_ssh(self, owners: Sequence[Owner]) -> None:
-        for owner in owners:
-            script = f"kubectl apply -f - && {shlex.join(['kubectl', *self._rollout(owner)])}"
-            self._ground.run(self._ground.ssh("sh", "-c", script), stdin=self._manifests([owner]))
+    def over_ssh(self, new: _New) -> None:
+        script = f"kubectl apply -f - && {shlex.join(['kubectl', *_rollout(new)])}"
+        self._ground.run(self._ground.ssh("sh", "-c", script), stdin=new.manifests)
 
-    def together_on_host(self, owners: Sequence[Owner]) -> None:
-        self._ground.kubectl("apply", "-f", "-", stdin=self._manifests(owners))
-        available = ("wait", "--for=condition=Available", WITHIN, "-f", "-")
-        self._ground.kubectl(*available, stdin=self._manifests(owners, "Deployment"))
+    def together_on_host(self, new: _New) -> None:
+        self._ground.kubectl("apply", "-f", "-", stdin=new.manifests)
+        self._ground.kubectl("wait", "--for=condition=Available", WITHIN, "-f", "-", stdin=new.deployments)
 
-    def _rollout(self, owner: Owner) -> list[str]:
-        names = names_of(owner)
-        return ["rollout", "status", f"deployment/{names.deployment}", "-n", names.namespace, WITHIN]
-
-    def _manifests(self, owners: Sequence[Owner], kind: str | None = None) -> bytes:
-        """What `create --dry-run -o yaml` prints for OWNERS; of one KIND only, where it is given."""
+    def _new(self, count: int) -> _New:
+        owners = [self._ground.new_owner() for _ in range(count)]
         objects = [found for owner in owners for found in render(self._settings, owner, REQUEST)]
-        return show_manifests([one for one in objects if kind in (None, one["kind"])], Format.YAML).encode()
+        deployments = [one for one in objects if one["kind"] == "Deployment"]
+        manifests, waited_for = (show_manifests(some, Format.YAML).encode() for some in (objects, deployments))
+        return _New(owners, manifests, waited_for)
+
+
+def _option(new: _New) -> list[str]:
+    (owner,) = new.owners
+    return ["--project-id", owner.id]
+
+
+def _rollout(new: _New) -> list[str]:
+    (owner,) = new.owners
+    names = names_of(owner)
+    return ["rollout", "status", f"deployment/{names.deployment}", "-n", names.namespace, WITHIN]

@@ -26,7 +26,7 @@ LOOK_EVERY = 0.02
 def measure(ground: Ground) -> list[Row]:
     pod = ground.pod(ground.lab.images.project)
     environment, nothing = ground.environment(), Path(os.devnull)
-    exec = program("exec", "--project-id", pod.owner.id)
+    command = program("exec", "--project-id", pod.owner.id)
     pour, count = f"head -c {ground.size} /dev/zero", "wc -c"
     zeros = ground.folder / "zeros"
     with zeros.open("wb") as file:
@@ -35,11 +35,11 @@ def measure(ground: Ground) -> list[Row]:
 
     def ours(line: str, stdin: Path) -> bytes:
         passed_on = ["-i"] if stdin == zeros else []
-        return _run([*exec, *passed_on, "-c", line], stdin, line == pour, environment, memory)
+        return _run([*command, *passed_on, "-c", line], ground.folder, stdin, line == pour, environment, memory)
 
     def rival(line: str, stdin: Path) -> bytes:
         words = exec_words(pod, *line.split(), stdin=stdin == zeros)
-        return _run(ground.ssh("kubectl", *words), stdin, line == pour)
+        return _run(ground.ssh("kubectl", *words), ground.folder, stdin, line == pour)
 
     def counted(answer: bytes) -> None:
         assert int(answer) == ground.size
@@ -77,6 +77,7 @@ def _throughput(size: int, ours: Sample, rival: Sample) -> list[Row]:
 
 def _run(
     argv: Sequence[str],
+    folder: Path,
     stdin: Path,
     is_poured_out: bool,
     environment: Mapping[str, str] | None = None,
@@ -86,7 +87,9 @@ def _run(
     stdout = subprocess.DEVNULL if is_poured_out else subprocess.PIPE
     with (
         stdin.open("rb") as source,
-        subprocess.Popen(argv, stdin=source, stdout=stdout, stderr=subprocess.PIPE, env=environment) as process,
+        subprocess.Popen(
+            argv, cwd=folder, stdin=source, stdout=stdout, stderr=subprocess.PIPE, env=environment
+        ) as process,
     ):
         if memory:
             memory.watch(process)
