@@ -18,8 +18,8 @@ from tests.bench.rivals import ON_HOST
 HOW = (
     "`PodManager.ensure` by a new manager, its connection included, and `lfgpods create` as a new process, beside "
     "`kubectl apply` of the very manifests that `lfgpods create --dry-run` prints and `kubectl rollout status` (for ten "
-    "at once: one apply of all and `kubectl wait`). The rival's volume folders are made beforehand; everything is "
-    "purged before the next one begins, outside of the measured time."
+    "at once: one apply of all and `kubectl wait`). The rival's volume folders are made beforehand, and everything "
+    "is purged before the next round, outside of the measured time."
 )
 AT_ONCE = 10
 OVER_SSH = "ssh host kubectl apply and rollout status"
@@ -57,9 +57,10 @@ def measure(ground: Ground) -> list[Row]:
 
 @dataclass(frozen=True)
 class _New:
-    """Owners that never were, and for the rivals what `create --dry-run -o yaml` prints for them."""
+    """Owners that never were, a manager without a connection, and what `create --dry-run -o yaml` prints for them."""
 
     owners: Sequence[Owner]
+    manager: PodManager
     manifests: bytes
     deployments: bytes
     """Only those, to wait for."""
@@ -71,7 +72,6 @@ class _Creates:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._settings = ground.lab.settings(LFGPODS_IMAGE=ground.lab.images.small)
-        self._managers: list[PodManager] = []
 
     def of(
         self, name: str, create: Callable[[_New], object], owners: int = 1, *, with_folders: bool = False
@@ -85,17 +85,14 @@ class _Creates:
             return new
 
         def after(new: _New) -> None:
-            while self._managers:
-                self._managers.pop().close()
             self._ground.purge_all(new.owners)
+            new.manager.close()
 
         return Contender(name, before, create, after)
 
     def by_manager(self, new: _New) -> None:
-        manager = PodManager(self._settings)
-        self._managers.append(manager)
         with ThreadPoolExecutor(len(new.owners)) as pool:
-            pods = pool.map(lambda owner: manager.ensure(owner, REQUEST), new.owners)
+            pods = pool.map(lambda owner: new.manager.ensure(owner, REQUEST), new.owners)
             assert all(pod.status is State.RUNNING for pod in pods)
 
     def by_command(self, new: _New) -> None:
@@ -120,7 +117,7 @@ class _Creates:
         objects = [found for owner in owners for found in render(self._settings, owner, REQUEST)]
         deployments = [one for one in objects if one["kind"] == "Deployment"]
         manifests, waited_for = (show_manifests(some, Format.YAML).encode() for some in (objects, deployments))
-        return _New(owners, manifests, waited_for)
+        return _New(owners, PodManager(self._settings), manifests, waited_for)
 
 
 def _option(new: _New) -> list[str]:

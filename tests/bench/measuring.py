@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Contender(Generic[T]):
-    """What is measured: `run` on what `before` made; what goes on before and after is in no figure."""
+    """What is measured: `run` on what `before` made; `after` takes it away at the end of the round. Names differ."""
 
     name: str
     before: Callable[[], T]
@@ -47,25 +48,29 @@ def alternate(contenders: Sequence[Contender[Any]], rounds: int, *, trial: bool 
 
     Whatever else the machine does hits all of them, and each round another one begins.
     """
-    seconds: list[list[float]] = [[] for _ in contenders]
     if trial:
-        for one in contenders:
-            _time(one)
+        _round(contenders)
+    seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
     for number in range(rounds):
-        for place in range(len(contenders)):
-            index = (number + place) % len(contenders)
-            seconds[index].append(_time(contenders[index]))
-    return [Sample(one.name, tuple(taken)) for one, taken in zip(contenders, seconds, strict=True)]
+        first = number % len(contenders)
+        for name, taken in _round([*contenders[first:], *contenders[:first]]).items():
+            seconds[name].append(taken)
+    return [Sample(name, tuple(taken)) for name, taken in seconds.items()]
 
 
-def _time(one: Contender[Any]) -> float:
-    made = one.before()
+def _round(contenders: Sequence[Contender[Any]]) -> dict[str, float]:
+    """The seconds of each; what they made is gone before the next round, whatever happens in this one."""
+    seconds, made = {}, []
     try:
-        start = time.perf_counter()
-        one.run(made)
-        return time.perf_counter() - start
+        for one in contenders:
+            made.append((one, one.before()))
+            start = time.perf_counter()
+            one.run(made[-1][1])
+            seconds[one.name] = time.perf_counter() - start
     finally:
-        one.after(made)
+        with ThreadPoolExecutor(len(contenders)) as pool:
+            list(pool.map(lambda pair: pair[0].after(pair[1]), made))
+    return seconds
 
 
 @dataclass(frozen=True)

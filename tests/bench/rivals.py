@@ -67,14 +67,14 @@ def exec_words(pod: Pod, *command: str, stdin: bool = False) -> list[str]:
     return ["exec", *(["-i"] if stdin else []), "-n", pod.namespace, str(pod.pod_name), "--", *command]
 
 
-def python_client(pod: Pod, command: Sequence[str]) -> Callable[[], bytes]:
-    """Runs COMMAND in POD with a client that is made once, and gives its stdout. Raises AssertionError."""
+def python_client(pod: Pod, command: Sequence[str]) -> Callable[[], object]:
+    """Runs COMMAND in POD with a client that is made once. Raises AssertionError where it fails."""
     from kubernetes import client, config
     from kubernetes.stream import stream
 
     api = client.CoreV1Api(config.new_client_from_config(str(ADMIN_KUBECONFIG)))
 
-    def run() -> bytes:
+    def run() -> None:
         websocket = stream(
             api.connect_get_namespaced_pod_exec,
             pod.pod_name,
@@ -84,20 +84,17 @@ def python_client(pod: Pod, command: Sequence[str]) -> Callable[[], bytes]:
             stderr=True,
             stdin=False,
             tty=False,
-            binary=True,
             _preload_content=False,
         )
         websocket.run_forever()
-        output = websocket.read_all()
         assert websocket.returncode == 0
         websocket.close()
-        return bytes(output)
 
     return run
 
 
-def kr8s_client(pod: Pod, command: Sequence[str]) -> Callable[[], bytes]:
-    """As `python_client`."""
+def kr8s_client(pod: Pod, command: Sequence[str]) -> Callable[[], object]:
+    """Runs COMMAND in POD with a client that is made once. Raises kr8s' own error where it fails."""
     import kr8s
     from kr8s.objects import Pod as Kr8sPod
 
@@ -105,4 +102,4 @@ def kr8s_client(pod: Pod, command: Sequence[str]) -> Callable[[], bytes]:
         warnings.simplefilter("ignore")  # of this cluster's version, which it does not support
         api: Any = kr8s.api(kubeconfig=str(ADMIN_KUBECONFIG))
         found: Any = Kr8sPod.get(str(pod.pod_name), namespace=pod.namespace, api=api)
-    return lambda: bytes(found.exec(list(command)).stdout)
+    return lambda: found.exec(list(command))

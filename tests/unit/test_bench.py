@@ -36,18 +36,21 @@ def test_ours_is_compared_by_medians_with_each_rival() -> None:
     assert steadiness(OURS, 1.5).holds is False
 
 
-def test_rounds_alternate_and_every_one_is_cleaned_up_after() -> None:
+def test_rounds_alternate_and_end_with_nothing_left() -> None:
     told: list[str] = []
+    left: set[str] = set()
 
     def of(name: str) -> Contender[str]:
-        return Contender(name, lambda: name, told.append, lambda made: told.append(f"-{made}"))
+        def run(made: str) -> None:
+            told.append(made)
+            left.add(made)
+
+        return Contender(name, lambda: name, run, left.remove)
 
     samples = alternate([of("a"), of("b")], 3)
-    trial, first, second, third = ("a b", "a b", "b a", "a b")
-    assert told == [
-        word for one in (trial, first, second, third) for name in one.split() for word in (name, f"-{name}")
-    ]
-    assert [len(one.seconds) for one in samples] == [3, 3]
+    assert told == ["a", "b", *"abbaab"]
+    assert not left
+    assert [(one.name, len(one.seconds)) for one in samples] == [("a", 3), ("b", 3)]
 
 
 def test_what_fails_is_cleaned_up_after_and_not_measured() -> None:
