@@ -18,6 +18,7 @@ from tests.cluster import ClusterError
 
 ROUNDS = 20
 MEGABYTES = 1000
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Section(Protocol):
@@ -43,7 +44,8 @@ SECTIONS: Mapping[str, Section] = {
 def main(argv: Sequence[str] | None = None) -> int:
     asked = _parsed(argv)
     sections = asked.section or list(SECTIONS)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in _INTERRUPTIONS:
+        signal.signal(number, _interrupt)
     results: dict[str, list[Row]] = {}
     try:
         with ground(asked.rounds, asked.size * 1_000_000, _say) as made:
@@ -65,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for one in missed:
         _say(f"the bound does not hold: {one}")
     return 1 if missed else 0
+
+
+def _interrupt(*_: object) -> None:
+    """Only once: what is left behind is taken away after it, and that is not to be interrupted."""
+    for number in _INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Ground:
     size: int
     """Bytes of a stream."""
     report: Callable[[str], None]
-    _owners: list[Owner] = field(default_factory=list)
+    _owners: set[Owner] = field(default_factory=set)
     _pods: dict[str, Pod] = field(default_factory=dict)
 
     @cached_property
@@ -91,20 +91,20 @@ class Ground:
     def new_owner(self) -> Owner:
         """One that never was; whatever becomes of it is purged in the end."""
         owner = Owner.project(f"bench-{secrets.token_hex(4)}")
-        self._owners.append(owner)
+        self._owners.add(owner)
         return owner
 
     def pod(self, image: str) -> Pod:
         """A running pod of IMAGE, which all sections share."""
         if image not in self._pods:
-            self._pods[image] = self.manager.ensure(self.new_owner(), _of(image))
+            self._pods[image] = self.manager.ensure(self.new_owner(), replace(REQUEST, image=image))
         return self._pods[image]
 
     def purge(self, owner: Owner) -> None:
         """Return once nothing of OWNER is there any more."""
         with contextlib.suppress(PodNotFoundError):
             self.manager.delete(owner, purge=True)
-        self._owners.remove(owner)
+        self._owners.discard(owner)
 
     def purge_all(self, owners: Sequence[Owner]) -> None:
         with ThreadPoolExecutor(PURGES_AT_ONCE) as pool:
@@ -116,10 +116,6 @@ class Ground:
             self.purge_all(list(self._owners))
         if "manager" in self.__dict__:
             self.manager.close()
-
-
-def _of(image: str) -> Request:
-    return Request(image=image, cpu_requests=REQUEST.cpu_requests, memory_requests=REQUEST.memory_requests)
 
 
 def program(*words: str) -> list[str]:
