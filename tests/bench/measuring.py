@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,8 @@ def alternate(contenders: Sequence[Contender[Any]], rounds: int, *, trial: bool 
     """
     if trial:
         _round(contenders)
+    gc.collect()
+    gc.freeze()  # so that nobody's milliseconds go into searching what the rivals' libraries loaded
     seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
     for number in range(rounds):
         first = number % len(contenders)
