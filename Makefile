@@ -6,12 +6,13 @@ DEMO := .venv/demo
 TEST := .venv/test
 NODES ?= 1
 
-.PHONY: help demo demo-svg test faults cluster-up cluster-down clean
+.PHONY: help demo demo-svg test faults bench cluster-up cluster-down clean
 
 help:
 	@echo 'make demo          run the main job once, without Kubernetes'
 	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
+	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (half an hour)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
 	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node'
 	@echo 'make cluster-down  stop it and remove what it left'
@@ -27,6 +28,10 @@ $(TEST)/made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(TEST)
 	$(TEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(TEST)/made-bench: $(TEST)/made
+	$(TEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	touch $@
 
 demo: $(DEMO)/made
@@ -46,6 +51,9 @@ test: $(TEST)/made
 faults: $(TEST)/made
 	$(TEST)/bin/python -m tests.lab
 	$(TEST)/bin/pytest --show-capture=no tests/faults
+
+bench: $(TEST)/made-bench
+	$(TEST)/bin/python -m tests.bench
 
 cluster-up: $(TEST)/made
 	$(TEST)/bin/python -m tests.cluster up --nodes $(NODES)

@@ -1,72 +1,97 @@
-"""`python -m tests.bench`: what create and exec cost on the test cluster, beside kubectl doing the same."""
+"""`python -m tests.bench [SECTION ...]`: what lfgpods costs beside its rivals, and whether its promises hold.
+
+Ends with 1 where a bound does not hold. A whole run writes RESULTS.md; nothing else of it is left behind.
+"""
 
 from __future__ import annotations
 
-import os
-import secrets
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+import argparse
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from lfgpods import Command, PodManager, Request
-from lfgpods.naming import Owner, names_of
-from tests.cluster import Cluster
-from tests.lab import Images, Lab, host_environment
+from tests.bench import at_scale, cold, create, embedded, keeper, report, startup, streams, warm
+from tests.bench.ground import Ground, ground
+from tests.bench.measuring import Row
+from tests.cluster import ClusterError
 
 ROUNDS = 20
+MEGABYTES = 1000
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 
-def median_of(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+class Section(Protocol):
+    """A module that measures one thing and says how."""
+
+    HOW: str
+
+    def measure(self, ground: Ground) -> list[Row]: ...
 
 
-def main() -> None:
-    cluster = Cluster(print)
-    cluster.up()
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            **host_environment(cluster),
-            "LFGPODS_IMAGE": Images().small,
-            "LFGPODS_DATABASE": os.path.join(folder, "lfgpods.db"),
-        }
-        measure(Lab(environment, Path(folder), cluster))
+SECTIONS: Mapping[str, Section] = {
+    "startup": startup,
+    "create": create,
+    "exec-cold": cold,
+    "exec-warm": warm,
+    "exec-keeper": keeper,
+    "scale": at_scale,
+    "streams": streams,
+    "embedded": embedded,
+}
 
 
-def measure(lab: Lab) -> None:
-    owners = [Owner.project(f"bench-{secrets.token_hex(3)}-{n}") for n in range(5)]
-    request = Request(cpu_requests="10m", memory_requests="16Mi")
-    with lab.manager() as manager:
-        try:
-            waiting = iter(owners)
-            created = median_of(lambda: manager.ensure(next(waiting), request), len(owners))
-            report(lab, manager, owners[0], created)
-        finally:
-            for owner in owners:
-                manager.delete(owner, purge=True)
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = _parsed(argv)
+    sections = asked.section or list(SECTIONS)
+    for number in _INTERRUPTIONS:
+        signal.signal(number, _interrupt)
+    results: dict[str, list[Row]] = {}
+    try:
+        with ground(asked.rounds, asked.size * 1_000_000, _say) as made:
+            for section in sections:
+                _say(f"measuring {section}")
+                results[section] = SECTIONS[section].measure(made)
+                print(f"\n{section}\n{report.table(results[section])}\n", flush=True)
+            measured_on = report.machine(made)
+            print(report.aligned(measured_on), flush=True)
+            if asked.write or (sections == list(SECTIONS) and asked.rounds >= ROUNDS):
+                how = {section: SECTIONS[section].HOW for section in sections}
+                report.PAGE.write_text(report.page(asked.rounds, measured_on, results, how))
+    except ClusterError as error:
+        _say(f"there is nothing to measure on: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    missed = [f"{section}: {row.what}" for section, rows in results.items() for row in rows if row.holds is False]
+    for one in missed:
+        _say(f"the bound does not hold: {one}")
+    return 1 if missed else 0
 
 
-def report(lab: Lab, manager: PodManager, owner: Owner, created: float) -> None:
-    pod = manager.status(owner)
-    assert lab.cluster is not None
-    cluster = lab.cluster
-    in_pod = ("exec", "-n", names_of(owner).namespace, str(pod.pod_name), "--", "true")
-    rows = {
-        "create to ready": created,
-        "create of a running pod": median_of(lambda: manager.ensure(owner)),
-        "exec on an open connection": median_of(lambda: manager.exec(owner, Command("true"))),
-        "exec from the shell": median_of(lambda: lab.lfgpods("exec", "--project-id", owner.id, "-c", "true")),
-        "kubectl exec on the host": median_of(lambda: cluster.kubectl(*in_pod)),
-    }
-    for name, seconds in rows.items():
-        print(f"{name:30} {seconds * 1000:7.0f} ms")
+def _interrupt(*_: object) -> None:
+    """Only once: what is left behind is taken away after it, and that is not to be interrupted."""
+    for number in _INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(SECTIONS)}; all without one")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"[default: {ROUNDS}]")
+    parser.add_argument("--size", type=int, default=MEGABYTES, metavar="MB", help=f"of a stream [default: {MEGABYTES}]")
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md also if this is not a whole run")
+    asked = parser.parse_args(argv)
+    unknown = [section for section in asked.section if section not in SECTIONS]
+    if unknown or asked.rounds < 1 or asked.size < 1:
+        parser.error(f"there is no section {unknown[0]}" if unknown else "--rounds and --size are at least 1")
+    return asked
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The table on the terminal and the page that keeps it, with what they were measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tests.bench.ground import Ground
+from tests.bench.measuring import HEADER, Row
+
+PAGE = Path(__file__).parent / "RESULTS.md"
+PACKAGES = ("lfgpods", "paramiko", "kubernetes", "kr8s")
+
+NOTES: Mapping[tuple[str, str], str] = {}
+"""For a section's row whose bound does not hold: where the floor is, and what was tried."""
+
+
+def table(rows: Sequence[Row]) -> str:
+    """For the terminal."""
+    return aligned([HEADER, *(row.cells for row in rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def page(
+    rounds: int, measured_on: Sequence[tuple[str, str]], results: Mapping[str, Sequence[Row]], how: Mapping[str, str]
+) -> str:
+    """For RESULTS.md: the machine, and each section with how it is measured, its rows and its notes."""
+    parts = [
+        "# What lfgpods costs, beside its rivals",
+        f"`make bench` wrote this. In each of {rounds} rounds (fewer where a section says so) ours and each rival "
+        "run once, in turn. A ratio is of ours to the rival in whose row it stands, and ratios decide: seconds are this "
+        "machine's own.",
+        _markdown(("Measured on", ""), measured_on),
+    ]
+    for section, rows in results.items():
+        parts += [f"## {section}", how[section], _markdown(HEADER, [row.cells for row in rows])]
+        parts += [
+            f"- **{row.what}**: {NOTES.get((section, row.what), 'no note yet.')}" for row in rows if row.holds is False
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def machine(ground: Ground) -> list[tuple[str, str]]:
+    """What the figures depend on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return [
+        ("Date", datetime.now(UTC).strftime("%Y-%m-%d")),
+        (
+            "Machine",
+            f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}",
+        ),
+        ("Python", platform.python_version()),
+        *((package, _version(package)) for package in PACKAGES),
+        ("OpenSSH", _open_ssh()),
+        *(_kubernetes(ground) if ground.has_cluster else ()),
+    ]
+
+
+def _kubernetes(ground: Ground) -> list[tuple[str, str]]:
+    told = json.loads(ground.kubectl("version", "-o", "json"))
+    return [("kubectl", told["clientVersion"]["gitVersion"]), ("Kubernetes", told["serverVersion"]["gitVersion"])]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _open_ssh() -> str:
+    told = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
+    return (re.match(r"OpenSSH_(\S+)", told) or [told, told.strip()])[1]
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1) if len(header) > 2 else ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
