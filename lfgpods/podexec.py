@@ -28,7 +28,9 @@ from lfgpods.errors import (
 from lfgpods.hosts import Process
 from lfgpods.kubectl import Kubectl
 
-CHUNK = 1 << 17
+BLOCK = 1 << 16
+CHUNK = 1 << 20
+"""Bytes of input that one process in the pod passes on, block by block: starting it takes as long as a tenth of it."""
 READY_WITHIN = 10.0
 """Seconds in which a shell that waits has to answer; most do so in a thousandth."""
 LOOK_EVERY, CANCELLED_WITHIN = 1.0, 0.2
@@ -277,17 +279,41 @@ class _Feeder(threading.Thread):
 
     def run(self) -> None:
         try:
-            while (data := self._stdin.read(CHUNK)) != b"":
-                if data is None:  # nothing there for now, as a descriptor that does not block says
-                    select.select([cast(Any, self._stdin)], [], [])
-                    continue
-                self._process.write(b"%d\n%b" % (len(data), data))
+            while data := self._read():
+                whole = len(data) - len(data) % BLOCK
+                if whole:
+                    self._process.write(b"%d %d\n" % (BLOCK, whole // BLOCK))
+                    self._process.write(data[:whole])
+                if rest := data[whole:]:
+                    self._process.write(b"%d 1\n%b" % (len(rest), rest))
             self._process.write(b"0\n")
             self.has_fed_all = True
         except (OSError, ValueError, TypeError):
             # The stream's end is told by its reader. Input that cannot be read leaves the chunks unended,
             # and the pod then ends the command rather than have it take a part for the whole.
             self._process.close_stdin()
+
+    def _read(self) -> bytes:
+        """What is there, up to CHUNK bytes, and at least one; nothing at the end."""
+        data = self._stdin.read(CHUNK)
+        while data is None:  # nothing there for now, as a descriptor that does not block says
+            self._is_readable(None)
+            data = self._stdin.read(CHUNK)
+        pieces, size = [data], len(data)
+        while data and size < CHUNK and self._is_readable(0):
+            data = self._stdin.read(CHUNK - size) or b""  # its end is told again
+            pieces.append(data)
+            size += len(data)
+        return b"".join(pieces)
+
+    def _is_readable(self, timeout: float | None) -> bool:
+        """Whether a read would return at once, within TIMEOUT milliseconds; False where that cannot be known."""
+        try:
+            poll = select.poll()
+            poll.register(cast(Any, self._stdin), select.POLLIN)
+            return bool(poll.poll(timeout))
+        except (TypeError, ValueError, OSError):  # it is no file
+            return False
 
 
 class _Stream:

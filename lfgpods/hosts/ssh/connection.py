@@ -170,6 +170,9 @@ def _login_options(connection: Connection, settings: SshSettings, key: paramiko.
 def _transport(sock: object, **options: object) -> WatchedTransport:
     transport = WatchedTransport(sock, **options)
     transport.handshake_timeout = LOGIN_TIMEOUT
+    security = transport.get_security_options()
+    # First those that need no checksum of their own, which takes both ends as long as all the rest.
+    security.ciphers = sorted(security.ciphers, key=lambda cipher: "gcm" not in cipher)
     return transport
 
 
