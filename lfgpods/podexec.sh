@@ -49,9 +49,10 @@ attend() {
     while read -r size count && [ "$size" -gt 0 ]; do
       dd bs="$size" count="$count" iflag=fullblock >&7 || break
     done
-    if [ "$size" = 0 ]; then exec 7>&-; else cat; fi
+    [ "$size" = 0 ] || cat
   fi
   trap '' HUP
+  [ "$feed" = no ] || [ "$size" != 0 ] || exec 7>&- # the command may end as soon as it has this
   while read -r line; do :; done
   trap '' TERM
   signal_group TERM
@@ -87,7 +88,7 @@ serve() {
     exit 1
   fi
   echo go >&7
-  attend <&3 5>&- >/dev/null &
+  (exec <&3 3<&- 5>&- >/dev/null && attend) & # a redirection of attend itself would keep a copy of our streams
   attendant=$!
   exec 0</dev/null 3<&- 7>&-
   wait "$pid"

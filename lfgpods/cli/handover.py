@@ -34,7 +34,7 @@ def hand_over(words: Sequence[str]) -> int | None:
     with connection:
         if not _is_accepted(connection, found, words):
             return None
-        return _outcome(connection)
+        return _outcome(connection, words)
 
 
 def identity(environ: Mapping[str, str]) -> bytes:
@@ -103,32 +103,48 @@ def _env_file() -> bytes:
 
 
 def _is_accepted(connection: socket.socket, identity: bytes, words: Sequence[str]) -> bool:
-    """Send the command line with this process's streams, and have it run unless the keeper refuses or is silent."""
+    """Send the command line, and have it run on this process's streams unless the keeper refuses or is silent.
+
+    The streams go with the last word only: one that is on its way to a keeper which does not answer stays open.
+    """
     from socket import send_fds
 
     body = b"\0".join([b"%d" % len(identity), identity + b"\0".join(map(os.fsencode, words))])
     try:
-        send_fds(connection, [len(body).to_bytes(HEADER, "big")], [0, 1, 2])
-        connection.sendall(body)
+        connection.sendall(len(body).to_bytes(HEADER, "big") + body)
         if connection.recv(1) != ACCEPTED:
             return False
         connection.settimeout(None)
-        connection.sendall(GO)
+        send_fds(connection, [GO], [0, 1, 2])
     except OSError:
         return False
     return True
 
 
-def _outcome(connection: socket.socket) -> int:
+def _outcome(connection: socket.socket, words: Sequence[str]) -> int:
+    """The exit code of the command; a caller who is interrupted goes away, and the keeper then ends the command."""
     try:
         answer = connection.recv(1)
     except OSError:
         answer = b""
+    except KeyboardInterrupt as interrupt:
+        return _told(interrupt, words)
     if answer:
         return answer[0]
     from lfgpods.errors import OutcomeUnknownError
 
-    raise OutcomeUnknownError(
+    unknown = OutcomeUnknownError(
         "outcome unknown: the keeper ended before the command's end was confirmed",
         "It may have run wholly or in part; check what it did before you run it again.",
     )
+    return _told(unknown, words)
+
+
+def _told(error: BaseException, words: Sequence[str]) -> int:
+    """The exit code for ERROR, which is told as everywhere."""
+    from lfgpods.cli.app import outcome
+
+    def fail() -> None:
+        raise error
+
+    return outcome(fail, words, sys.stderr)

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -96,7 +96,7 @@ class Keeper:
 
     def _answer(self, connection: socket.socket) -> None:
         try:
-            with connection, contextlib.suppress(OSError):
+            with connection, contextlib.suppress(OSError, ValueError):  # who sends garbage gets no answer
                 self._serve_one(connection)
         finally:
             with self._changed:
@@ -106,13 +106,18 @@ class Keeper:
 
     def _serve_one(self, connection: socket.socket) -> None:
         connection.settimeout(REQUEST_WITHIN)
-        with _received(connection) as (body, streams):
-            execution = self._understood(body) if len(streams) == 3 else None
-            connection.sendall(handover.ACCEPTED if execution else handover.REFUSED)
-            if execution is None or connection.recv(1) != handover.GO:
-                return
-            connection.settimeout(None)
-            connection.sendall(bytes([self._run(execution, connection, streams)]))
+        execution = self._understood(_request(connection))
+        connection.sendall(handover.ACCEPTED if execution else handover.REFUSED)
+        if execution is None:
+            return
+        go, streams, _, _ = socket.recv_fds(connection, 1, 3)
+        try:
+            if go == handover.GO and len(streams) == 3:
+                connection.settimeout(None)
+                connection.sendall(bytes([self._run(execution, connection, streams)]))
+        finally:
+            for stream in streams:
+                os.close(stream)
 
     def _understood(self, body: bytes) -> Execution | None:
         """What the command line asks for, if it is one for this keeper and has no fault that is to be told."""
@@ -187,22 +192,20 @@ class _Input:
             raise OSError("the command has ended")
 
 
-@contextlib.contextmanager
-def _received(connection: socket.socket) -> Iterator[tuple[bytes, list[int]]]:
-    """A caller's request and its three streams. Raises OSError for what is none."""
-    header, streams, _, _ = socket.recv_fds(connection, handover.HEADER, 3)
-    try:
-        length = int.from_bytes(header, "big")
-        body = bytearray()
-        while len(header) == handover.HEADER and len(body) < min(length, LONGEST_REQUEST):
-            more = connection.recv(min(length - len(body), 1 << 16))
-            if not more:
-                raise ConnectionError("the caller has gone")
-            body += more
-        yield bytes(body), streams
-    finally:
-        for stream in streams:
-            os.close(stream)
+def _request(connection: socket.socket) -> bytes:
+    """What a caller asks for. Raises OSError where nothing whole comes."""
+    length = int.from_bytes(_exactly(connection, handover.HEADER), "big")
+    return _exactly(connection, min(length, LONGEST_REQUEST))
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        more = connection.recv(min(length - len(data), 1 << 16))
+        if not more:
+            raise ConnectionError("the caller has gone")
+        data += more
+    return bytes(data)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +33,11 @@ class Site(ABC):
     grace = 0.0
     """What rollout.GRACE is set to, so that failures show early."""
 
-    def __init__(self, pods: PodManager, host: Host, settings: Settings) -> None:
+    def __init__(self, pods: PodManager, host: Host, settings: Settings, environment: Mapping[str, str]) -> None:
+        """ENVIRONMENT leads the command line to the same place."""
         self.pods = pods
         self.host = host
+        self.environment = environment
         self.settings = settings
         self.request = Request(
             image=labs.Images().small, memory="64Mi", memory_requests="16Mi", cpu="500m", cpu_requests="10m"
@@ -106,8 +108,8 @@ class RealSite(Site):
 
     grace = 1.0
 
-    def __init__(self, pods: PodManager, host: Host, settings: Settings) -> None:
-        super().__init__(pods, host, settings)
+    def __init__(self, pods: PodManager, host: Host, settings: Settings, environment: Mapping[str, str]) -> None:
+        super().__init__(pods, host, settings, environment)
         self._purging = PodManager(settings)
         self._pool = ThreadPoolExecutor(3)
         self._purges: list[Future[None]] = []
@@ -140,7 +142,7 @@ class RealSite(Site):
 @contextlib.contextmanager
 def embedded_site() -> Iterator[Site]:
     with embedded_host() as embedded:
-        yield EmbeddedSite(embedded.pods, embedded.host, embedded.settings)
+        yield EmbeddedSite(embedded.pods, embedded.host, embedded.settings, embedded.environment)
 
 
 @contextlib.contextmanager
@@ -150,7 +152,7 @@ def real_site(cluster: Cluster | None) -> Iterator[Site]:
         settings = load_settings(variables, Path(folder, "no.env"))
         host = connect(settings)
         with PodManager(settings, host=host) as pods:
-            site = RealSite(pods, host, settings)
+            site = RealSite(pods, host, settings, variables)
             try:
                 yield site
             finally:

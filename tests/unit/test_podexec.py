@@ -297,12 +297,11 @@ def test_a_command_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path
 def test_many_threads_get_their_own_results(tmp_path: Path) -> None:
     results: dict[int, bytes] = {}
 
-    def run(n: int) -> None:
-        pod = Pod(tmp_path / str(n), "sh")
-        results[n] = pod.run(f"for i in 1 2 3; do echo {n}; done")[1]
+    pods = [Pod(tmp_path / str(n), "sh") for n in range(8)]
 
-    for n in range(8):
-        (tmp_path / str(n)).mkdir()
+    def run(n: int) -> None:
+        results[n] = pods[n].run(f"for i in 1 2 3; do echo {n}; done")[1]
+
     threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()

@@ -1,0 +1,163 @@
+"""A shell that runs a second command promises what it promised for the first, on the shells that pods have."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lfgpods import podexec
+from lfgpods.errors import OutcomeUnknownError, TimeLimitError, UsageError
+from lfgpods.podexec import Command, Shell, ShellIsGoneError
+from tests.unit.test_podexec import SHELLS, Pod
+from tests.waiting import eventually
+
+
+class OneShell:
+    """Runs commands in one shell of a pod, as long as there is it."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.shell = Shell(pod.kubectl, "namespace", "pod")
+
+    def run(
+        self, line: str, *, stdin: bytes | None = None, workdir: str | None = None, timeout: float | None = None
+    ) -> tuple[int, bytes, bytes]:
+        out, err = bytearray(), bytearray()
+        source = None if stdin is None else io.BytesIO(stdin)
+        command = Command(line, workdir=workdir)
+        code = self.shell.run(command, stdin=source, timeout=timeout, on_stdout=out.extend, on_stderr=err.extend)
+        return code, bytes(out), bytes(err)
+
+
+@pytest.fixture(autouse=True)
+def _early_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(podexec, "READY_WITHIN", 1.0)
+
+
+def children_of(process: int) -> list[int]:
+    stats = [path.read_text(errors="replace").rpartition(")") for path in Path("/proc").glob("[0-9]*/stat")]
+    return [int(stat[0].split()[0]) for stat in stats if int(stat[2].split()[1]) == process]
+
+
+@pytest.fixture(params=SHELLS)
+def one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OneShell]:
+    one = OneShell(Pod(tmp_path, request.param))
+    with closing(one.shell):
+        yield one
+
+
+def test_each_command_has_its_own_streams_and_exit_code(one: OneShell) -> None:
+    for number in range(5):
+        line = f"echo out {number}; echo err {number} >&2; exit {number}"
+        assert one.run(line) == (number, f"out {number}\n".encode(), f"err {number}\n".encode())
+        assert one.shell.is_clean
+
+
+def test_nothing_of_a_command_is_left_for_the_next(one: OneShell, tmp_path: Path) -> None:
+    shown = 'pwd; echo "${left-none} $* $(umask) $-"; set; left 2>&1'
+    before = one.run(shown)
+    one.run(f"cd {tmp_path}; export left=1; left() {{ echo here; }}; umask 077; set -f -- a b; alias pwd=id; set -u")
+    after = one.run(shown)
+    volatile = (b"_=", b"BASHPID", b"PPID", b"RANDOM", b"SECONDS", b"EPOCH", b"SRANDOM", b"BASH_")
+
+    def stable(result: tuple[int, bytes, bytes]) -> list[bytes]:
+        return [line for line in result[1].splitlines() if not line.startswith(volatile)]
+
+    assert stable(after) == stable(before)
+    assert b"lfg_" not in before[1]
+
+
+def test_variables_of_the_image_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("line", "mode", "feed", "count", "dir", "token", "size", "code", "pid", "word", "worker", "session")
+    for name in names:
+        monkeypatch.setenv(name, f"the image's {name}")
+    for shell in SHELLS:
+        one = OneShell(Pod(tmp_path / shell.split()[0], shell))
+        with closing(one.shell):
+            for _ in range(3):
+                said = one.run("; ".join(f'echo "${name}"' for name in names))[1].decode()
+                assert said.splitlines() == [f"the image's {name}" for name in names]
+
+
+def test_stdin_of_one_is_not_read_by_the_next(one: OneShell) -> None:
+    for number in range(3):
+        data = os.urandom(300_000) + str(number).encode()
+        assert one.run("cat", stdin=data) == (0, data, b"")
+        assert one.run("cat; echo nothing") == (0, b"nothing\n", b"")
+
+
+def test_input_that_a_command_left_unread_ends_the_shell(one: OneShell) -> None:
+    assert one.run("head -c 3", stdin=b"abc" * 1_000_000)[1] == b"abc"
+    if one.shell.is_clean:  # all of it was sent, and nobody took it
+        with pytest.raises(ShellIsGoneError):
+            one.run("echo never")
+
+
+def test_a_process_that_holds_the_streams_ends_the_shell_before_the_next_command(one: OneShell) -> None:
+    code, out, _ = one.run("(trap '' TERM HUP; sleep 1; echo late; exec sleep 60) & echo $!")
+    assert code == 0
+    pid = int(out)
+    try:
+        with pytest.raises(ShellIsGoneError):
+            one.run("echo never")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_process_that_holds_them_behind_another_descriptor_does_so_too(one: OneShell) -> None:
+    _, out, _ = one.run("exec 9>&2; sleep 60 </dev/null >/dev/null 2>&1 & echo $!")
+    try:
+        with pytest.raises(ShellIsGoneError):
+            one.run("echo never")
+    finally:
+        os.kill(int(out), signal.SIGKILL)
+
+
+def test_a_process_that_holds_nothing_of_the_shell_lives_on_beside_the_next_command(one: OneShell) -> None:
+    pid = int(one.run("sleep 60 </dev/null >/dev/null 2>&1 & echo $!")[1])
+    assert one.run("echo next") == (0, b"next\n", b"")
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_late_output_of_a_process_that_has_ended_is_not_the_next_ones(one: OneShell) -> None:
+    for _ in range(10):
+        one.run("(echo late; echo late >&2) &")
+        try:
+            assert one.run("echo mine; echo mine >&2") == (0, b"mine\n", b"mine\n")
+        except ShellIsGoneError:  # it had not ended yet
+            return
+
+
+def test_a_shell_that_was_killed_has_not_run_the_next_command(one: OneShell, tmp_path: Path) -> None:
+    main = int(one.run("cut -d' ' -f4 /proc/$PPID/stat")[1])
+    for process in (main, *children_of(main)):
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(ShellIsGoneError):
+        one.run(f"touch {tmp_path}/ran")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_time_limit_ends_a_later_command_too_and_the_shell_with_it(one: OneShell, tmp_path: Path) -> None:
+    one.run("true")
+    with pytest.raises(TimeLimitError, match="ended after"):
+        one.run(f"echo $$ > {tmp_path}/pid; sleep 60", timeout=0.3)
+    assert not one.shell.is_clean
+    pid = (tmp_path / "pid").read_text().strip()
+    assert eventually(lambda: not Path(f"/proc/{pid}/cwd").exists())
+
+
+def test_a_folder_that_is_not_there_is_told_each_time(one: OneShell) -> None:
+    one.run("true")
+    with pytest.raises(UsageError, match="/no/such"):
+        one.run("true", workdir="/no/such")
+
+
+def test_a_shell_that_ends_in_the_middle_of_a_later_command_is_unknown(one: OneShell) -> None:
+    one.run("true")
+    with pytest.raises(OutcomeUnknownError):
+        one.run("kill -9 $(cut -d' ' -f4 /proc/$PPID/stat) $PPID $$")
