@@ -163,13 +163,22 @@ def attempt(
     return None
 
 
-def try_exec(links: Links, promises: Promises, owner: Owner, fault: Fault, mark: str) -> tuple[str, bool]:
+def run_marked(manager: PodManager, owner: Owner, mark: str, commands_before: int) -> tuple[int, bytes, bytes]:
+    """Run the command that leaves a MARK, in a shell that has run others before or in a new one."""
+    for _ in range(commands_before):
+        assert manager.exec(owner, Command("true"))
+    result = manager.exec(owner, say_and_fail(mark))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def try_exec(
+    links: Links, promises: Promises, owner: Owner, fault: Fault, mark: str, commands_before: int
+) -> tuple[str, bool]:
     """Run a command over a faulty link; its mark, and whether it may have run by what was said."""
     with links.through(fault) as (proxy, manager):
 
         def work() -> tuple[int, bytes, bytes]:
-            result = manager.exec(owner, say_and_fail(mark))
-            return result.exit_code, result.stdout, result.stderr
+            return run_marked(manager, owner, mark, commands_before)
 
         outcome = attempt(promises, "exec", fault, proxy, work)
         if proxy.struck.is_set():
@@ -182,27 +191,32 @@ def try_exec(links: Links, promises: Promises, owner: Owner, fault: Fault, mark:
 
 
 def test_exec_tells_the_truth(real: Ground, links: Links, figures: Figures) -> None:
-    troubles = {Trouble.CUT: 110, Trouble.RESET: 48, Trouble.CORRUPT: 40, Trouble.STALL: 12, Trouble.DELAY: 8}
+    troubles = {Trouble.CUT: 55, Trouble.RESET: 24, Trouble.CORRUPT: 20, Trouble.STALL: 6, Trouble.DELAY: 4}
     promises = begin(figures, "exec", scaled(150), scaled(50))
     once = figures.begin("exec over a faulty link: what ran", "0 ran twice, or said not to", scaled(200))
     owner = real.new_owner("link")
     with real.manager() as manager:
         manager.ensure(owner)
         assert manager.exec(owner, Command("cat >/tmp/data"), stdin=io.BytesIO(DATA))
-        passed = links.passed(lambda pods: pods.exec(owner, say_and_fail("whole")))
-        faults = faults_of(passed, troubles, "exec")
+        cases: list[tuple[Fault, int]] = []
+        for commands_before in (0, 4):  # in a new shell, and in one that has run others
+            passed = links.passed(lambda pods, n=commands_before: run_marked(pods, owner, "whole", n))  # type: ignore[misc]
+            faults = faults_of(passed, troubles, f"exec {commands_before}")
+            cases += [(fault, commands_before) for fault in faults]
         with ThreadPoolExecutor(EXECS_AT_ONCE) as pool:
             tries = list(
                 pool.map(
-                    lambda numbered: try_exec(links, promises, owner, numbered[1], f"mark{numbered[0]}"),
-                    enumerate(faults),
+                    lambda numbered: try_exec(
+                        links, promises, owner, numbered[1][0], f"mark{numbered[0]}", numbered[1][1]
+                    ),
+                    enumerate(cases),
                 )
             )
         ran = manager.exec(owner, Command("cat /tmp/ran")).stdout.decode().split()
     for mark, may_have_run in tries:
         once.tried()
         if ran.count(mark) > 1 or (mark in ran and not may_have_run):
-            once.breaks(f"{mark} ran {ran.count(mark)} times: {faults[int(mark[4:])]}")
+            once.breaks(f"{mark} ran {ran.count(mark)} times: {cases[int(mark[4:])][0]}")
     real.purge(owner)
     check(promises.cuts, promises.others, promises.ends, once)
 
