@@ -1,19 +1,26 @@
-"""The three functions that LFG calls. They never raise for an operational failure: they log it and say False."""
+"""The three functions that LFG calls. They never raise for an operational failure: they log it and say False.
+
+All calls of a process share a connection and its open shells for as long as the settings stay the same.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lfgpods.errors import LfgpodsError, OutcomeUnknownError, TimeLimitError
-from lfgpods.manager import PodManager
 from lfgpods.naming import resolve_owner
 from lfgpods.pod import Pod
 from lfgpods.podexec import Command
+from lfgpods.sharing import SharedManager
 from lfgpods.spec import request_from_limits
 
 log = logging.getLogger("lfgpods")
+
+shared = SharedManager()
+atexit.register(shared.close)
 
 
 def manage_kubernetes_pod(
@@ -31,7 +38,7 @@ def manage_kubernetes_pod(
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
         request = request_from_limits(image, resource_limits)
-        with PodManager() as manager:
+        with shared.lent() as manager:
             pod = manager.ensure(owner, request, conversation_id=_text(conversation_id))
     except LfgpodsError as error:
         _log("the pod cannot be made", error)
@@ -54,7 +61,7 @@ def execute_command_in_pod(
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
         given = Command(command) if command is None or isinstance(command, str) else Command(argv=tuple(command))
-        with PodManager() as manager:
+        with shared.lent() as manager:
             result = manager.exec(owner, given)
     except (OutcomeUnknownError, TimeLimitError) as error:
         _log("the command failed", error)
@@ -74,7 +81,7 @@ def delete_kubernetes_pod(
     """
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
-        with PodManager() as manager:
+        with shared.lent() as manager:
             manager.delete(owner, purge=not preserve_data)
     except LfgpodsError as error:
         _log("the pod cannot be deleted", error)

@@ -13,6 +13,8 @@ from lfgpods import api
 from lfgpods.errors import HostError, OutcomeUnknownError
 from lfgpods.naming import Owner
 from lfgpods.podexec import Command
+from lfgpods.settings import Settings
+from lfgpods.sharing import SharedManager
 from tests.samples import POD
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -50,16 +52,13 @@ class FakeManager:
     error: Exception | None = None
     asked: list[tuple[str, Any]]
 
-    def __init__(self) -> None:
-        FakeManager.asked = []
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
-    def __enter__(self) -> FakeManager:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
     def _answer(self, verb: str, *asked: Any) -> None:
-        FakeManager.asked.append((verb, asked))
+        FakeManager.asked = [(verb, asked)]
         if FakeManager.error:
             raise FakeManager.error
 
@@ -77,7 +76,7 @@ class FakeManager:
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> type[FakeManager]:
-    monkeypatch.setattr(api, "PodManager", FakeManager)
+    monkeypatch.setattr(api, "shared", SharedManager(FakeManager))  # type: ignore[arg-type]
     monkeypatch.setattr(FakeManager, "error", None)
     return FakeManager
 
