@@ -54,7 +54,7 @@ def keeper_main(lock: int) -> None:
         PodManager(settings) as manager,
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
     ):
-        os.write(lock, manager.host_name.encode())
+        os.write(lock, f"{os.getpid()} {manager.host_name}".encode())
         listener.bind(str(path))
         listener.listen(64)
         Keeper(manager, identity, settings.keep).serve(listener, path)

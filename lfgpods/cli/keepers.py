@@ -50,17 +50,14 @@ def start() -> None:
 
 def running() -> Iterator[Keeper]:
     """The keepers of this user."""
-    import socket
-    import struct
     from pathlib import Path
 
     for lock in sorted(Path(handover.socket_folder()).glob("*.lock")):
         connection = handover.connected(str(lock.with_suffix("")))
-        if connection is None:
-            continue
-        with connection:
-            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            yield Keeper(lock.read_text(errors="replace"), struct.unpack("3i", found)[0])
+        if connection is not None:
+            connection.close()
+            pid, _, host = lock.read_text(errors="replace").partition(" ")
+            yield Keeper(host, int(pid))
 
 
 @keeper.command("status")
