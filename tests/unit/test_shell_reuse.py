@@ -34,9 +34,10 @@ class OneShell:
         return code, bytes(out), bytes(err)
 
 
-@pytest.fixture(autouse=True)
-def _early_failures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(podexec, "READY_WITHIN", 1.0)
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a shell that is gone is not seen to be, as what it left behind holds its streams open."""
+    monkeypatch.setattr(podexec, "READY_WITHIN", 0.3)
 
 
 def children_of(process: int) -> list[int]:
@@ -98,6 +99,7 @@ def test_input_that_a_command_left_unread_ends_the_shell(one: OneShell) -> None:
             one.run("echo never")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_process_that_holds_the_streams_ends_the_shell_before_the_next_command(one: OneShell) -> None:
     code, out, _ = one.run("(trap '' TERM HUP; sleep 1; echo late; exec sleep 60) & echo $!")
     assert code == 0
@@ -109,6 +111,7 @@ def test_a_process_that_holds_the_streams_ends_the_shell_before_the_next_command
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_process_that_holds_them_behind_another_descriptor_does_so_too(one: OneShell) -> None:
     _, out, _ = one.run("exec 9>&2; sleep 60 </dev/null >/dev/null 2>&1 & echo $!")
     try:
