@@ -48,6 +48,7 @@ def demo(host: Annotated[HostName, typer.Option(help="Where to run it.")] = Host
         os.environ["LFGPODS_DATABASE"] = os.path.join(folder, "lfgpods.db")
         os.environ["LFGPODS_LOG_FILE"] = os.path.join(folder, "lfgpods.log")
         os.environ["LFGPODS_EMBEDDED_FOLDER"] = os.path.join(folder, "embedded")
+        os.environ["LFGPODS_KEEP"] = ""
         if host is HostName.EMBEDDED:
             os.environ["LFGPODS_VOLUME_ROOT"] = os.path.join(folder, "volumes")
         project = f"demo-{secrets.token_hex(2)}"
