@@ -54,15 +54,12 @@ class Direct:
         self.port = settings.port or int(ssh_config.get("port", DEFAULT_PORT))
         self.connect_kwargs: dict[str, Any] = {"key_filename": ssh_config.get("identityfile", [])}
         self.client = paramiko.SSHClient()
-
-    @property
-    def transport(self) -> WatchedTransport:
-        transport = self.client.get_transport()
-        assert isinstance(transport, WatchedTransport)
-        return transport
+        self.transport: Any = None
+        """Of the last `open`; it can still be asked how it ended when the client has let go of it."""
 
     def open(self) -> None:
         self.client.connect(self.host, self.port, self.user, **self.connect_kwargs)
+        self.transport = self.client.get_transport()
 
     def close(self) -> None:
         self.client.close()
