@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lfgpods.cli import main
 from tests.contract.store.databases import Database
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_pods_are_made_used_listed_and_rebuilt(
@@ -36,4 +40,24 @@ def test_pods_are_made_used_listed_and_rebuilt(
     assert [(event["action"], event["outcome"]) for event in reversed(told)] == [
         ("create", "done"), ("sync", "done"), ("delete", "done"), ("create", "done"), ("purge", "done"),
     ]  # fmt: skip
+    assert database.connections() == 0
+
+
+def test_eight_processes_get_one_pod_and_each_its_own_results(
+    database: Database, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LFGPODS_HOST", "embedded")
+    monkeypatch.setenv("LFGPODS_DATABASE", database.place)
+
+    def crowd(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "tests.faults.crowd", *words], cwd=ROOT, stdout=subprocess.PIPE)
+
+    same = [crowd("same", "crowd", "2") for _ in range(8)]
+    told = [json.loads(one.communicate(timeout=60)[0]) for one in same]
+    assert [one["wrong"] for one in told] == [[]] * 8
+    assert len({pod for one in told for pod in one["pods"]}) == 1
+    mixed = [crowd("mixed", f"crowd-{number}", "6") for number in range(8)]
+    assert [json.loads(one.communicate(timeout=60)[0])["wrong"] for one in mixed] == [[]] * 8
+    for owner in ("crowd", *(f"crowd-{number}" for number in range(8))):
+        assert main(["delete", "--project-id", owner, "--purge", "--yes"]) == 0
     assert database.connections() == 0
