@@ -108,6 +108,7 @@ def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner
     names = names_of(owner)
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
+    assert site.pods.exec(owner, Command("(trap '' TERM; exec sleep 5) </dev/null >/dev/null 2>&1 &"))  # ends slowly
     assert site.kubectl("delete", f"namespace/{names.namespace}", "--wait=false").exit_code == 0
     assert site.pods.status(owner).status is State.DELETED
     steps: list[str] = []
