@@ -160,6 +160,8 @@ class OwnerLock:
             try:
                 self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal))
             except LfgpodsError as error:
+                if self._released.is_set():
+                    return  # given back meanwhile
                 log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
                 if error.code in ("conflict", "not_found") and not self._is_still_ours():
                     self._renewed = float("-inf")

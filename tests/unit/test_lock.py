@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,6 +163,27 @@ def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLea
     kubectl.create_and_get = always_there  # type: ignore[method-assign]
     with pytest.raises(TimeLimitError):
         lock_on(kubectl, timeout=50.0).take()
+
+
+def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
+    kubectl: OneLease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewing, given_back = threading.Event(), threading.Event()
+
+    def too_late(*_: object) -> Any:
+        renewing.set()
+        given_back.wait(5)
+        raise KubernetesError("gone", code="not_found")
+
+    monkeypatch.setattr(locks, "RENEW_EVERY", 0.0)
+    monkeypatch.setattr(kubectl, "patch", too_late)
+    lock = lock_on(kubectl)
+    lock.take()
+    assert renewing.wait(5)
+    lock.release_soon()
+    given_back.set()
+    lock.release()
+    assert (kubectl.lease, caplog.messages) == (None, [])
 
 
 def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:
