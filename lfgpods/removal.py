@@ -22,9 +22,9 @@ from lfgpods.nodes import reachable, tied_to
 from lfgpods.observe import storage_class, volume_folder
 from lfgpods.placement import Placement
 from lfgpods.provisioned import ProvisionedVolumes
-from lfgpods.rollout import OnStep, wait_ended
+from lfgpods.rollout import OnStep, touch, wait_ended
 from lfgpods.settings import Settings
-from lfgpods.state import Snapshot, is_going
+from lfgpods.state import Snapshot, has_ended, is_going
 from lfgpods.volumes import Presence
 
 TIMEOUT = 120.0
@@ -112,21 +112,35 @@ class Removal:
 
     def _remove_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
         names = names_of(owner)
+        namespace = f"namespace/{names.namespace}"
         if snapshot.namespace:
-            on_step("waiting for the namespace to end")
+            deadline = time.monotonic() + timeout
             references = [
                 f"deployment/{names.deployment}",
                 f"service/{names.service}",
                 f"persistentvolumeclaim/{names.claim}",
-                f"namespace/{names.namespace}",
+                namespace,
             ]
-            self._kubectl.delete(references, names.namespace, wait=timeout)
-        if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
+            # Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
+            self._kubectl.delete(references, names.namespace)
+            wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
+            self._forget_ended_pods(owner)
+            touch(self._kubectl, namespace, names)
+            on_step("waiting for the namespace to end")
+            self._kubectl.wait_gone(namespace, names.namespace, deadline - time.monotonic())
+        if self._kubectl.get([namespace], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
                 "The volume was left alone. Purge again if that is still what you want.",
                 code="conflict",
             )
+
+    def _forget_ended_pods(self, owner: Owner) -> None:
+        """Delete the objects of pods that have ended, which kubelet would only do in its next round of ten seconds."""
+        names = names_of(owner)
+        pods = self._kubectl.get_pods(names.namespace, f"app={names.namespace}")
+        if ended := [f"pod/{pod['metadata']['name']}" for pod in pods if has_ended(pod)]:
+            self._kubectl.delete(ended, names.namespace, at_once=True)
 
     def has_folder(self, owner: Owner) -> bool:
         """Whether OWNER's volume folder is there, for all that the cluster knows."""

@@ -71,7 +71,7 @@ def wait_ready(
             if diagnosis.error is None:
                 failing_since.clear()
                 if starting.is_late(pod, now) and _mount_was_refused(kubectl, names):
-                    _touch(kubectl, f"pod/{pod['metadata']['name']}", names)
+                    touch(kubectl, f"pod/{pod['metadata']['name']}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
                 name = pod["metadata"]["name"]
@@ -95,7 +95,7 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bo
     claim that stays unbound was itself seen before its volume, and waits for a resync (15 s) unless it changes.
     """
     if again:
-        _touch(kubectl, f"persistentvolumeclaim/{names.claim}", names)
+        touch(kubectl, f"persistentvolumeclaim/{names.claim}", names)
     kubectl.delete([f"pod/{pod_name}"], names.namespace)
 
 
@@ -162,11 +162,14 @@ def _mount_was_refused(kubectl: Kubectl, names: Names) -> bool:
     return False
 
 
-def _touch(kubectl: Kubectl, reference: str, names: Names) -> None:
-    """Change an object in nothing that matters, so that who watches it looks again."""
+def touch(kubectl: Kubectl, reference: str, names: Names) -> bool:
+    """Change an object in nothing that matters, so that who watches it looks again; whether it is there."""
     nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
-    with suppress(KubernetesError):  # gone meanwhile; the watch tells
+    try:
         kubectl.patch(reference, names.namespace, nudge)
+    except KubernetesError as error:
+        return error.code != "not_found"
+    return True
 
 
 def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: float, on_step: OnStep) -> None:
@@ -199,12 +202,11 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
             on_step("waiting for the pod to end")
             if changed is not None and has_ended(changed):
                 alive.discard(changed["metadata"]["name"])
-            if not alive:
-                return
             if time.monotonic() - touched > ENDING_PATIENCE:
                 touched = time.monotonic()
-                for name in alive:
-                    _touch(kubectl, f"pod/{name}", names)
+                alive = {name for name in alive if touch(kubectl, f"pod/{name}", names)}
+            if not alive:
+                return
 
 
 def still_running(pod_name: str, timeout: float) -> TimeLimitError:

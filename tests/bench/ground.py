@@ -102,10 +102,8 @@ class Ground:
 
     def purge(self, owner: Owner) -> None:
         """Return once nothing of OWNER is there any more."""
-        # The pod first: while one is ending, Kubernetes looks after its namespace ever more rarely, up to minutes.
-        for purge in (False, True):
-            with contextlib.suppress(PodNotFoundError):
-                self.manager.delete(owner, purge=purge)
+        with contextlib.suppress(PodNotFoundError):
+            self.manager.delete(owner, purge=True)
         self._owners.discard(owner)
 
     def purge_all(self, owners: Sequence[Owner]) -> None:

@@ -153,8 +153,13 @@ def _everywhere(lines: Lines) -> Completed:
 
 
 def _delete(lines: Lines, *references: str, wait: int | None = None) -> Completed:
-    words = ["--wait=false"] if wait is None else ["--cascade=foreground", "--wait", f"--timeout={wait}s"]
+    words = ["--wait=false"] if wait is None else ["--wait", f"--timeout={wait}s"]
     return lines.kubectl("delete", *references, *lines.n, "--ignore-not-found", *words)
+
+
+def _namespace_once_it_is_gone(lines: Lines) -> Completed:
+    lines.kubectl("wait", "--for=delete", lines.five[0], *lines.n, "--timeout=60s")
+    return lines.kubectl("get", lines.five[0], "--ignore-not-found", "-o", "json", LIMIT)
 
 
 LINES: dict[str, Step] = {
@@ -271,7 +276,11 @@ LINES: dict[str, Step] = {
     # Taken away.
     "delete, missing": lambda s: s.kubectl("delete", "pod/nope", "deployment/nope", *s.n),
     "delete workload": lambda s: _delete(s, s.deployment, s.five[4]),
-    "delete all": lambda s: _delete(s, s.deployment, s.five[4], s.five[2], s.five[0], wait=60),
+    "delete all": lambda s: _delete(s, s.deployment, s.five[4], s.five[2], s.five[0]),
+    "delete at once, missing": lambda s: s.kubectl(
+        "delete", "pod/nope", *s.n, "--ignore-not-found", "--force", "--grace-period=0", "--wait=false"
+    ),
+    "get the namespace once it is gone": _namespace_once_it_is_gone,
     "get the released volume": lambda s: s.kubectl("get", s.five[1], "-o", "json"),
     "delete volume": lambda s: _delete(s, s.five[1], wait=30),
 }

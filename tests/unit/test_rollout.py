@@ -139,6 +139,22 @@ def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
     assert clock.now < 15
 
 
+def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_list(clock: Clock) -> None:
+    class Vanishing(Scene):
+        def pod(self) -> Object | None:
+            return pod(going=True) if self.clock.now < 2 else None
+
+        def patch(self, reference: str, namespace: str, patch: Object) -> None:
+            super().patch(reference, namespace, patch)
+            if self.pod() is None:
+                raise KubernetesError("gone", code="not_found")
+
+    scene = Vanishing(clock)
+    ended(scene)
+    assert len(scene.touched) == 1
+    assert clock.now < rollout.RELIST_AFTER - 2
+
+
 def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
     class Stuck(Scene):
         def pod(self) -> Object:
