@@ -89,6 +89,20 @@ class Command:
         return "\n".join([*lines, *map(_escaped, words), ""])
 
 
+@dataclass(frozen=True)
+class Execution:
+    """COMMAND run once: where its input comes from and its output goes, and what ends it before its own end."""
+
+    command: Command
+    on_stdout: Sink
+    on_stderr: Sink
+    stdin: Source | None = None
+    timeout: float | None = None
+    """Seconds."""
+    cancelled: threading.Event | None = None
+    """Ends the command once another thread has set it."""
+
+
 def _escaped(text: str) -> str:
     """TEXT as one ASCII line that `printf %b` gives back byte for byte."""
     if text.isascii() and text.isprintable() and "\\" not in text:
@@ -130,22 +144,14 @@ class Shell:
     def close(self) -> None:
         self._process.close()
 
-    def run(
-        self,
-        command: Command,
-        *,
-        stdin: Source | None = None,
-        timeout: float | None = None,
-        on_stdout: Sink,
-        on_stderr: Sink,
-        cancelled: threading.Event | None = None,
-    ) -> int:
-        """Run COMMAND and return its exit code; output goes to the sinks as it comes. CANCELLED, once set, ends it.
+    def run(self, execution: Execution) -> int:
+        """Run a command and return its exit code; output goes to the sinks as it comes.
 
-        Raises TimeLimitError after TIMEOUT seconds, when the command's process group has been ended;
-        PodNotRunningError or KubernetesError when nothing ran, ShellIsGoneError when nothing ran in a shell that has
-        run others before; OutcomeUnknownError when no proof of its end came. After an error close the shell.
+        Raises TimeLimitError when its time was over, and its process group has been ended; PodNotRunningError or
+        KubernetesError when nothing ran, ShellIsGoneError when nothing ran in a shell that has run others before;
+        OutcomeUnknownError when no proof of its end came. After an error close the shell.
         """
+        command, stdin, timeout, cancelled = execution.command, execution.stdin, execution.timeout, execution.cancelled
         command.check()
         self.is_clean = False
         token = secrets.token_hex(16)
@@ -184,9 +190,9 @@ class Shell:
                 patience = LOOK_EVERY if cancelled is None else CANCELLED_WITHIN
                 output = process.read(patience if limit is None else min(patience, max(0.0, limit - now)))
                 if data := out.feed(output.stdout):
-                    on_stdout(data)
+                    execution.on_stdout(data)
                 if data := err.feed(output.stderr):
-                    on_stderr(data)
+                    execution.on_stderr(data)
                 if output.ended:
                     break
         if give_up is not None:

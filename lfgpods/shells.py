@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lfgpods.errors import HostError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Shell, ShellIsGoneError, Sink, Source
+from lfgpods.podexec import Execution, Shell, ShellIsGoneError
 
 IDLE = 8
 """Shells that may wait for a next command."""
@@ -45,44 +45,26 @@ class Shells:
         self._sweeper: threading.Thread | None = None
         host.when_full(self._give_way)
 
-    def run(
-        self,
-        namespace: str,
-        pod: str,
-        command: Command,
-        *,
-        stdin: Source | None = None,
-        timeout: float | None = None,
-        on_stdout: Sink,
-        on_stderr: Sink,
-        cancelled: threading.Event | None = None,
-    ) -> int:
-        """Run COMMAND in a shell that waits in POD, or else in a new one. As `Shell.run`.
+    def run(self, namespace: str, pod: str, execution: Execution) -> int:
+        """Run a command in a shell that waits in POD, or else in a new one. As `Shell.run`.
 
         Raises HostError, with code `busy`, where every shell that the host bears was taken for QUEUE_TIMEOUT seconds.
         """
-        command.check()
+        execution.command.check()
         while True:
             shell = self._take(namespace, pod)
             is_clean = False
             try:
                 shell = shell or Shell(self._kubectl, namespace, pod)
-                code = shell.run(
-                    command,
-                    stdin=stdin,
-                    timeout=timeout,
-                    on_stdout=on_stdout,
-                    on_stderr=on_stderr,
-                    cancelled=cancelled,
-                )
+                code = shell.run(execution)
                 is_clean = shell.is_clean
                 return code
             except ShellIsGoneError:
                 continue
             finally:
-                self._give_back(_Idle(namespace, pod, shell) if shell and is_clean else None)
                 if shell and not is_clean:
                     shell.close()
+                self._give_back(_Idle(namespace, pod, shell) if shell and is_clean else None)
 
     def close(self, namespace: str | None = None) -> None:
         """End the shells that wait, in NAMESPACE or everywhere."""
@@ -112,9 +94,11 @@ class Shells:
                         f"{self._name} is busy with {self._busy} commands of ours", "Run fewer at once.", code="busy"
                     )
                 self._changed.wait(left)
-            spare = self._capacity is not None and self._busy + len(self._idle) > self._capacity
-        if spare:
-            self._give_way()
+            # Now, as another caller could take the one that is to make room before it does.
+            full = self._capacity is not None and self._busy + len(self._idle) > self._capacity
+            leaving = self._without_longest() if full else []
+        for idle in leaving:
+            idle.shell.close()
         return None
 
     def _give_back(self, idle: _Idle | None) -> None:
@@ -135,10 +119,14 @@ class Shells:
     def _give_way(self) -> None:
         """End the shell that has waited longest, if there is one, so that the host has room for something else."""
         with self._changed:
-            leaving = self._idle[:1]
-            del self._idle[:1]
+            leaving = self._without_longest()
         for idle in leaving:
             idle.shell.close()
+
+    def _without_longest(self) -> list[_Idle]:
+        """The shell that has waited longest, if there is one, which from now on does so no more."""
+        leaving, self._idle = self._idle[:1], self._idle[1:]
+        return leaving
 
     def _sweep(self) -> None:
         """End each shell that has waited long enough; ends when none waits."""

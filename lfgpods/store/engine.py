@@ -199,7 +199,7 @@ class Engine(ABC):
                     if attempt == ATTEMPTS:
                         raise contended.error from None
                 if attempt > 1:
-                    time.sleep(_PAUSE)
+                    threading.Event().wait(_PAUSE)
         raise AssertionError("attempts do not end")
 
     def _once(self, work: Callable[[], T]) -> T:

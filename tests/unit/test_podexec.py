@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Shell
+from lfgpods.podexec import Command, Execution, Shell
 from tests.waiting import eventually
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shell.split()[0])]
@@ -45,10 +45,10 @@ class Pod:
     ) -> tuple[int, bytes, bytes]:
         self.stdout.clear()
         self.stderr.clear()
-        command = Command(line, argv, workdir)
-        options = {"on_stdout": self.stdout.extend, "on_stderr": self.stderr.extend, **options}
+        sinks = {"on_stdout": self.stdout.extend, "on_stderr": self.stderr.extend}
+        execution = Execution(Command(line, argv, workdir), **{**sinks, **options})
         with closing(Shell(self.kubectl, "namespace", "pod")) as shell:
-            code = shell.run(command, **options)
+            code = shell.run(execution)
         return code, bytes(self.stdout), bytes(self.stderr)
 
 
