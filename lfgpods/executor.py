@@ -11,7 +11,7 @@ from lfgpods.cluster import Cluster
 from lfgpods.errors import LfgpodsError, OutcomeUnknownError, PodNotRunningError, TimeLimitError
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import no_such_pod
-from lfgpods.podexec import Command, ExecResult, Execution, Sink, Source
+from lfgpods.podexec import Command, ExecResult, Invocation, Sink, Source
 from lfgpods.recording import only_logged, written_down
 from lfgpods.shells import Shells
 from lfgpods.state import State
@@ -45,7 +45,7 @@ class Executor:
     ) -> ExecResult:
         """See PodManager.exec. A pod that was replaced is looked up anew where nothing can have run in the old one."""
         stdout, stderr = bytearray(), bytearray()
-        execution = Execution(
+        invocation = Invocation(
             command, on_stdout or stdout.extend, on_stderr or stderr.extend, stdin, timeout, cancelled
         )
         namespace = names_of(owner).namespace
@@ -53,12 +53,12 @@ class Executor:
         pod_name = known or self._running_pod(owner)
         try:
             try:
-                code = self._shells.run(namespace, pod_name, execution)
+                code = self._shells.run(namespace, pod_name, invocation)
             except PodNotRunningError:
                 if known is None:
                     raise
                 pod_name = self._running_pod(owner)
-                code = self._shells.run(namespace, pod_name, execution)
+                code = self._shells.run(namespace, pod_name, invocation)
         except (TimeLimitError, OutcomeUnknownError) as error:
             error.stdout, error.stderr = bytes(stdout), bytes(stderr)
             if isinstance(error, OutcomeUnknownError) and not error.link_lost:

@@ -90,7 +90,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Execution:
+class Invocation:
     """COMMAND run once: where its input comes from and its output goes, and what ends it before its own end."""
 
     command: Command
@@ -144,14 +144,15 @@ class Shell:
     def close(self) -> None:
         self._process.close()
 
-    def run(self, execution: Execution) -> int:
+    def run(self, invocation: Invocation) -> int:
         """Run a command and return its exit code; output goes to the sinks as it comes.
 
         Raises TimeLimitError when its time was over, and its process group has been ended; PodNotRunningError or
         KubernetesError when nothing ran, ShellIsGoneError when nothing ran in a shell that has run others before;
         OutcomeUnknownError when no proof of its end came. After an error close the shell.
         """
-        command, stdin, timeout, cancelled = execution.command, execution.stdin, execution.timeout, execution.cancelled
+        command, stdin = invocation.command, invocation.stdin
+        timeout, cancelled = invocation.timeout, invocation.cancelled
         command.check()
         self.is_clean = False
         token = secrets.token_hex(16)
@@ -190,9 +191,9 @@ class Shell:
                 patience = LOOK_EVERY if cancelled is None else CANCELLED_WITHIN
                 output = process.read(patience if limit is None else min(patience, max(0.0, limit - now)))
                 if data := out.feed(output.stdout):
-                    execution.on_stdout(data)
+                    invocation.on_stdout(data)
                 if data := err.feed(output.stderr):
-                    execution.on_stderr(data)
+                    invocation.on_stderr(data)
                 if output.ended:
                     break
         if give_up is not None:

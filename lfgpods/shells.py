@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lfgpods.errors import HostError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Execution, Shell, ShellIsGoneError
+from lfgpods.podexec import Invocation, Shell, ShellIsGoneError
 
 IDLE = 8
 """Shells that may wait for a next command."""
@@ -45,18 +45,18 @@ class Shells:
         self._sweeper: threading.Thread | None = None
         host.when_full(self._give_way)
 
-    def run(self, namespace: str, pod: str, execution: Execution) -> int:
+    def run(self, namespace: str, pod: str, invocation: Invocation) -> int:
         """Run a command in a shell that waits in POD, or else in a new one. As `Shell.run`.
 
         Raises HostError, with code `busy`, where every shell that the host bears was taken for QUEUE_TIMEOUT seconds.
         """
-        execution.command.check()
+        invocation.command.check()
         while True:
             shell = self._take(namespace, pod)
             is_clean = False
             try:
                 shell = shell or Shell(self._kubectl, namespace, pod)
-                code = shell.run(execution)
+                code = shell.run(invocation)
                 is_clean = shell.is_clean
                 return code
             except ShellIsGoneError:

@@ -29,7 +29,7 @@ from lfgpods.labels import OWNER_ID, Object
 from lfgpods.manager import render
 from lfgpods.naming import names_of, resolve_owner
 from lfgpods.output import Format, show_manifests, show_pod, show_pods
-from lfgpods.podexec import Execution
+from lfgpods.podexec import Invocation
 from lfgpods.settings import load_settings
 from lfgpods.shells import Shells
 from lfgpods.spec import request_from_limits
@@ -217,7 +217,7 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
 
     def in_the_pod(command: Command) -> tuple[int, bytes, bytes]:
         out, err = bytearray(), bytearray()
-        code = shells.run("n", "p", Execution(command, out.extend, err.extend, timeout=60))
+        code = shells.run("n", "p", Invocation(command, out.extend, err.extend, timeout=60))
         return code, bytes(out), bytes(err)
 
     def on_the_host(argv: tuple[str, ...]) -> tuple[int, bytes, bytes]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Execution, Shell
+from lfgpods.podexec import Command, Invocation, Shell
 from tests.waiting import eventually
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shell.split()[0])]
@@ -46,9 +46,9 @@ class Pod:
         self.stdout.clear()
         self.stderr.clear()
         sinks = {"on_stdout": self.stdout.extend, "on_stderr": self.stderr.extend}
-        execution = Execution(Command(line, argv, workdir), **{**sinks, **options})
+        invocation = Invocation(Command(line, argv, workdir), **{**sinks, **options})
         with closing(Shell(self.kubectl, "namespace", "pod")) as shell:
-            code = shell.run(execution)
+            code = shell.run(invocation)
         return code, bytes(self.stdout), bytes(self.stderr)
 
 

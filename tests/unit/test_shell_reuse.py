@@ -14,7 +14,7 @@ import pytest
 
 from lfgpods import podexec
 from lfgpods.errors import OutcomeUnknownError, TimeLimitError, UsageError
-from lfgpods.podexec import Command, Execution, Shell, ShellIsGoneError
+from lfgpods.podexec import Command, Invocation, Shell, ShellIsGoneError
 from tests.unit.test_podexec import SHELLS, Pod
 from tests.waiting import eventually
 
@@ -31,7 +31,7 @@ class OneShell:
         out, err = bytearray(), bytearray()
         source = None if stdin is None else io.BytesIO(stdin)
         command = Command(line, workdir=workdir)
-        code = self.shell.run(Execution(command, out.extend, err.extend, stdin=source, timeout=timeout))
+        code = self.shell.run(Invocation(command, out.extend, err.extend, stdin=source, timeout=timeout))
         return code, bytes(out), bytes(err)
 
 

@@ -13,7 +13,7 @@ from lfgpods import podexec, shells
 from lfgpods.errors import HostError
 from lfgpods.hosts.local import LocalHost, LocalProcess
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Execution
+from lfgpods.podexec import Command, Invocation
 from lfgpods.shells import Shells
 from tests.waiting import eventually
 
@@ -58,8 +58,8 @@ class Pods:
     def run(self, line: str, pod: str = "pod", stdin: bytes | None = None) -> bytes:
         out = bytearray()
         source = None if stdin is None else io.BytesIO(stdin)
-        execution = Execution(Command(line), out.extend, print, stdin=source, timeout=30)
-        code = self.shells.run(f"of-{pod}", pod, execution)
+        invocation = Invocation(Command(line), out.extend, print, stdin=source, timeout=30)
+        code = self.shells.run(f"of-{pod}", pod, invocation)
         assert code == 0
         return bytes(out)
 
@@ -159,7 +159,7 @@ def test_who_waits_too_long_is_told_that_the_host_is_busy(
             return b""
 
     def hold() -> None:
-        pods.shells.run("n", "p", Execution(Command("cat"), print, print, stdin=Held()))
+        pods.shells.run("n", "p", Invocation(Command("cat"), print, print, stdin=Held()))
 
     holder = threading.Thread(target=hold)
     holder.start()
