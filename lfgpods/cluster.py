@@ -6,6 +6,7 @@ objects is called under its lock.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import threading
 import time
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from lfgpods import manifests, rollout, volumes
-from lfgpods.errors import KubernetesError
+from lfgpods.errors import KubernetesError, LfgpodsError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import LABEL_FIELD_MANAGER, Kubectl
 from lfgpods.labels import DELETED_AT, PROVISIONED, SELECTOR, Object, is_managed, metadata, owner_record, read_owner
@@ -26,11 +27,13 @@ from lfgpods.observe import group_by_namespace, pod_of, snapshot_of, storage_cla
 from lfgpods.placement import Placement
 from lfgpods.pod import Pod
 from lfgpods.provisioned import ProvisionedVolumes, is_kept
-from lfgpods.removal import TIMEOUT, Removal, not_the_owner
+from lfgpods.removal import TIMEOUT, Removal, is_marked_deleted, not_the_owner
 from lfgpods.rollout import OnStep, still_running, wait_ended
 from lfgpods.settings import Settings
 from lfgpods.spec import PodSpec
 from lfgpods.state import Snapshot, diagnose, has_ended, is_going, is_ours, newest_pod, nodes_matter, ready_pod
+
+log = logging.getLogger(__name__)
 
 _KINDS = ("pods", "deployments", "persistentvolumes", "services", "namespaces")
 """What tells of every owner's pod; the longest first, as they are listed side by side."""
@@ -94,7 +97,10 @@ class Cluster:
                 if not self.placement.is_refused(error):
                     raise
         try:
-            self.placement.learn(lock.said or "")
+            if lock.said is not None:
+                self.placement.learn(lock.said)
+            elif to_render:  # the lock was taken over, which asked nothing else
+                self.placement.nodes(within=_PRESENT)
             yield lock, self._snapshot(owner, lock.found)
         finally:
             lock.release()
@@ -259,7 +265,7 @@ class Cluster:
         objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
         tie = self._tie(snapshot) if preparation is not None else None  # which sees to it that the folder is here
         before = self._tie_commands(snapshot, tie) if in_folder else self._note_classes()
-        if DELETED_AT in metadata(snapshot.namespace, "annotations"):
+        if is_marked_deleted(snapshot):
             before.append(self.kubectl.annotation(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
         by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
         made = snapshot_of(self.kubectl.apply(objects, validate=by_hand, first=preparation, after=before))
@@ -314,6 +320,14 @@ class Cluster:
             return snapshot
         pod = self.pod(owner, snapshot)
         return replace(snapshot, volume=self.provisioned.keep(owner, pod.conversation_id, pod.spec, snapshot))
+
+    def keep_if_possible(self, owner: Owner, snapshot: Snapshot) -> Snapshot:
+        """What `keep` returns, or SNAPSHOT as it is where that is refused: for those who only look."""
+        try:
+            return self.keep(owner, snapshot)
+        except LfgpodsError as error:
+            log.warning("the volume of %s is not kept yet: %s", owner, error.message)
+            return snapshot
 
     def label(self, drawn: Manifests, snapshot: Snapshot) -> None:
         """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""

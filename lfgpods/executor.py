@@ -101,6 +101,7 @@ class Executor:
         if not snapshot.exists:
             self._store().forget([owner])
             raise no_such_pod(owner)
+        snapshot = self._cluster.keep_if_possible(owner, snapshot)
         pod = written_down(self._store(), self._cluster.pod(owner, snapshot))
         if pod.status is State.RUNNING and pod.pod_name:
             return pod.pod_name

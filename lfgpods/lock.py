@@ -77,7 +77,7 @@ class OwnerLock:
         """
         _in_use.add(self._token)
         try:
-            self._held(self._take(time.monotonic() + self._timeout))
+            self._take(time.monotonic() + self._timeout)
         except BaseException:
             _in_use.discard(self._token)
             raise
@@ -105,15 +105,16 @@ class OwnerLock:
                 code="lock_lost",
             )
 
-    def _take(self, deadline: float) -> Object:
+    def _take(self, deadline: float) -> None:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
+            asked = _now_awake_or_not()
             try:
                 self.said, lease, self.found = self._kubectl.create_and_get(
                     self._lease(), self._references, self._names.namespace, after=self.after
                 )
-                return lease
+                return self._held(lease, asked)
             except KubernetesError as error:
                 if error.code != "already_exists":
                     raise
@@ -122,10 +123,11 @@ class OwnerLock:
                 version = held["metadata"].get("resourceVersion", "")
                 if seen is None or seen[0] != version:
                     seen = (version, _now_awake_or_not())
-                if _is_abandoned(held, _now_awake_or_not() - seen[1]) and (taken := self._take_over(held)):
+                asked = _now_awake_or_not()
+                if _is_abandoned(held, asked - seen[1]) and (taken := self._take_over(held)):
                     self._released.wait(LAST_WORDS)
                     self.found = self._kubectl.get(self._references, self._names.namespace)
-                    return taken
+                    return self._held(taken, asked)
             holder = _holder(held) if held else "somebody"
             left = deadline - time.monotonic()
             may_expire = held is not None and processes.is_alive(metadata(held, "annotations").get(PROCESS, "")) is None
@@ -149,16 +151,18 @@ class OwnerLock:
                 raise
             return None
 
-    def _held(self, lease: Object) -> None:
+    def _held(self, lease: Object, asked: float) -> None:
+        """The Lease is ours, and its time runs since at least the moment when it was ASKED for."""
         self._version = lease["metadata"].get("resourceVersion", "")
-        self._renewed = _now_awake_or_not()
+        self._renewed = asked
 
     def _keep(self) -> None:
         """Renew the Lease until it is given back; where that fails, `check` will say so."""
         while not self._released.wait(RENEW_EVERY):
             renewal = {"metadata": {"resourceVersion": self._version}, "spec": {"renewTime": _now()}}
+            asked = _now_awake_or_not()
             try:
-                self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal))
+                self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
             except LfgpodsError as error:
                 if self._released.is_set():
                     return  # given back meanwhile

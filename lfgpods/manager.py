@@ -29,7 +29,7 @@ from lfgpods.observe import attainable
 from lfgpods.pod import Pod, no_such_pod
 from lfgpods.podexec import Command, ExecResult, Sink, Source
 from lfgpods.recording import failures_remembered, only_logged, recorded, written_down
-from lfgpods.removal import TIMEOUT, Deletion
+from lfgpods.removal import TIMEOUT, Deletion, is_marked_deleted
 from lfgpods.rollout import OnStep, wait_ready
 from lfgpods.settings import Settings, load_settings
 from lfgpods.shells import Shells
@@ -121,7 +121,9 @@ class PodManager:
         on_step("looking at what is there")
         if pod_name is not None:
             snapshot = self._cluster.snapshot(owner, pod_name)
-            if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
+            if not is_marked_deleted(snapshot) and (
+                running := self._left_as_it_is(owner, snapshot, request, update, conversation_id)
+            ):
                 return running
         left = max(1.0, deadline - time.monotonic())
         with self._cluster.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, snapshot):
@@ -130,6 +132,7 @@ class PodManager:
             if found := self._cluster.removal.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
                 notices, snapshot = (found,), self._cluster.snapshot(owner)
             if running := self._left_as_it_is(owner, snapshot, request, update, conversation_id):
+                self._cluster.removal.unmark(owner, snapshot)
                 return replace(running, notices=notices)
             spec, _ = attainable(request, self._cluster.pod(owner, snapshot).spec, snapshot)
             if spec.storage_class and remembered and not snapshot.exists:
@@ -215,6 +218,7 @@ class PodManager:
         if not snapshot.exists:
             self._store.forget([owner])
             raise no_such_pod(owner)
+        snapshot = self._cluster.keep_if_possible(owner, snapshot)
         return written_down(self._store, self._cluster.pod(owner, snapshot))
 
     def history(self, owner: Owner | None = None, limit: int = 50) -> Sequence[Event]:
@@ -279,9 +283,13 @@ class PodManager:
             if until is not None:
                 left = max(1.0, until - time.monotonic())
                 of_class = drawn.volume is None
-                ready = wait_ready(
-                    self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step, provisioned=of_class
-                )
+                try:
+                    ready = wait_ready(
+                        self._cluster.kubectl, names_of(owner), drawn.revision, left, on_step, provisioned=of_class
+                    )
+                except LfgpodsError:
+                    self._cluster.keep_if_possible(owner, made)  # the pod may come up yet, and files into its volume
+                    raise
                 made = replace(made, pods=(ready,))
             made = self._cluster.keep(owner, made)
             pod = written_down(self._store, self._cluster.pod(owner, made))

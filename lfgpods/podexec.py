@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -113,7 +113,7 @@ def _escaped(text: str) -> str:
     )
 
 
-_BOOTSTRAP = 'IFS= read -r script && eval "$(printf %b "$script")"'
+_BOOTSTRAP = 'IFS= read -r lfg_script && eval "$(printf %b "$lfg_script")"'
 """All that shows of podexec.sh in a process list; the script itself is the first line on stdin."""
 
 
@@ -165,12 +165,10 @@ class Shell:
         else:
             self._wait_for_start(token, out, err)
         deadline = None if timeout is None else time.monotonic() + timeout
-        with ExitStack() as stack:
-            if timeout is not None:
-                limiter = threading.Timer(timeout, process.close_stdin)
-                limiter.daemon = True
-                limiter.start()  # beside the loop, which may be held up by whoever takes the output
-                stack.callback(limiter.cancel)
+        if cancelled is not None and cancelled.is_set():
+            raise _cancelled()
+        limit = _TimeLimit(process, timeout)
+        with limit:
             with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
                 process.write(lines.encode())
             feeder: _Feeder | None = None
@@ -187,16 +185,16 @@ class Shell:
                     break
                 if cancelled is not None and cancelled.is_set():
                     raise _cancelled()
-                limit = give_up if give_up is not None else deadline
+                until = give_up if give_up is not None else deadline
                 patience = LOOK_EVERY if cancelled is None else CANCELLED_WITHIN
-                output = process.read(patience if limit is None else min(patience, max(0.0, limit - now)))
+                output = process.read(patience if until is None else min(patience, max(0.0, until - now)))
                 if data := out.feed(output.stdout):
                     invocation.on_stdout(data)
                 if data := err.feed(output.stderr):
                     invocation.on_stderr(data)
                 if output.ended:
                     break
-        if give_up is not None:
+        if give_up is not None or limit.is_over:
             raise _timed_out(timeout, ended=err.ended)
         if not (out.ended and err.ended):
             raise _without_trailer(self._kubectl, process.exit_code, err, self._pod)
@@ -273,6 +271,29 @@ def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod:
 
 
 _CREATE_HINT = "Bring it back with lfgpods create."
+
+
+class _TimeLimit:
+    """Tells the pod to end the command after so many seconds, whatever holds up who takes its output meanwhile."""
+
+    def __init__(self, process: Process, seconds: float | None) -> None:
+        self.is_over = False
+        self._process = process
+        self._timer = None if seconds is None else threading.Timer(seconds, self._end)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join(END_GRACE)  # it may be at it: a command of later would be ended in this one's place
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._process.close_stdin()
 
 
 class _Feeder(threading.Thread):

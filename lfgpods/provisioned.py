@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.kubectl import Kubectl
@@ -109,14 +110,12 @@ class ProvisionedVolumes:
 
     def begin_purge(self, volume: Object) -> None:
         """Have the provisioner remove VOLUME, with its disk, as soon as its claim is gone."""
-        self._doom(volume["metadata"]["name"])
-
-    def _doom(self, name: str) -> None:
-        begun = {
-            "metadata": {"annotations": {PURGING: "true"}},
-            "spec": {"persistentVolumeReclaimPolicy": "Delete"},
-        }
-        self._kubectl.patch(f"persistentvolume/{name}", "default", begun)
+        spec: Object = {"persistentVolumeReclaimPolicy": "Delete"}
+        if not (volume["spec"].get("claimRef") or {}).get("uid"):
+            # It was freed for a claim that never came. Kubernetes gives up only what had one, such as one that is gone.
+            spec["claimRef"] = {"uid": str(uuid.uuid4())}
+        begun = {"metadata": {"annotations": {PURGING: "true"}}, "spec": spec}
+        self._kubectl.patch(f"persistentvolume/{volume['metadata']['name']}", "default", begun)
 
     def end_purge(self, volume: Object, deadline: float, on_step: OnStep) -> None:
         """Wait until VOLUME is gone. Raises TimeLimitError that says what remains."""
@@ -125,7 +124,7 @@ class ProvisionedVolumes:
         while found := self._kubectl.get([f"persistentvolume/{name}"], "default"):
             now = found[0]
             if now["spec"].get("persistentVolumeReclaimPolicy") != "Delete" and not is_going(now):
-                self._doom(name)  # somebody kept it meanwhile, who came too late
+                self.begin_purge(now)  # somebody kept it meanwhile, who came too late
             if time.monotonic() >= deadline:
                 status = now.get("status") or {}
                 told = ": ".join(filter(None, (status.get("phase"), status.get("message"))))

@@ -46,9 +46,11 @@ def refusal(completed: Completed, command: Sequence[str]) -> KubernetesError:
             code="node_unreachable",
         )
     server_error = _SERVER_ERROR.search(text)
-    if server_error and server_error[1] not in ("ServiceUnavailable", "InternalError", "Timeout"):
+    silent = _CLUSTER_SILENT.search(text)
+    reasons = ("ServiceUnavailable", "InternalError", "Timeout", None if silent else "")
+    if server_error and server_error[1] not in reasons:
         return _server_refusal(server_error[1] or "", _one_line(server_error[2]))
-    if _CLUSTER_SILENT.search(text):
+    if silent:
         return KubernetesError(
             f"the cluster does not answer: {line}",
             "Check on the host that the API server runs: kubectl get nodes.",

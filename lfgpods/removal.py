@@ -29,6 +29,8 @@ from lfgpods.volumes import Presence
 
 TIMEOUT = 120.0
 """Seconds that a deletion is given, unless the caller says otherwise."""
+_LAST_LOOK = 5.0
+"""Seconds for what is left to do once that time is over."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ class Removal:
         if snapshot.namespace:
             wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
 
+    def unmark(self, owner: Owner, snapshot: Snapshot) -> None:
+        """Take the moment of a deletion away that was cut short before it deleted anything."""
+        if is_marked_deleted(snapshot):
+            names = names_of(owner)
+            unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
+            self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
+
     def purge(self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
@@ -84,7 +93,7 @@ class Removal:
                 self._provisioned.begin_purge(snapshot.volume)
             self._remove_namespace(owner, snapshot, timeout, on_step)
             if snapshot.volume:
-                self._provisioned.end_purge(snapshot.volume, max(deadline, time.monotonic() + 5.0), on_step)
+                self._provisioned.end_purge(snapshot.volume, max(deadline, time.monotonic() + _LAST_LOOK), on_step)
             return snapshot.exists
         folder = volume_folder(snapshot, names, self._settings.volume_root)
         self._check_purge(owner, snapshot, folder)
@@ -100,7 +109,7 @@ class Removal:
         removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
         if snapshot.volume:
             # Last, because it is the proof of whose folder it is, should this be cut short before.
-            left = max(5.0, deadline - time.monotonic())
+            left = max(_LAST_LOOK, deadline - time.monotonic())
             lock.check()
             self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
         return removed or snapshot.exists
@@ -123,11 +132,11 @@ class Removal:
             ]
             # Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
             self._kubectl.delete(references, names.namespace)
-            wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
+            wait_ended(self._kubectl, names, snapshot.pods, deadline - time.monotonic(), on_step)
             self._forget_ended_pods(owner)
             touch(self._kubectl, namespace, names)
             on_step("waiting for the namespace to end")
-            self._kubectl.wait_gone(namespace, names.namespace, deadline - time.monotonic())
+            self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
         if self._kubectl.get([namespace], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
@@ -266,6 +275,11 @@ class Removal:
             path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
             if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):
                 raise not_the_owner(f"the PersistentVolume {volume['metadata']['name']} uses the folder of {owner} too")
+
+
+def is_marked_deleted(snapshot: Snapshot) -> bool:
+    """Whether the namespace says since when there has been no pod."""
+    return DELETED_AT in metadata(snapshot.namespace, "annotations")
 
 
 def not_the_owner(message: str) -> KubernetesError:

@@ -160,8 +160,15 @@ def is_ours(deployment: Object) -> bool:
 
 def has_ended(pod: Object) -> bool:
     """Whether the pod is going away and nothing runs in it any more; its object may linger for many seconds."""
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    return is_going(pod) and bool(statuses) and all((s.get("state") or {}).get("terminated") for s in statuses)
+    status = pod.get("status") or {}
+    statuses = status.get("containerStatuses") or ()
+    others = (*(status.get("initContainerStatuses") or ()), *(status.get("ephemeralContainerStatuses") or ()))
+    return (
+        is_going(pod)
+        and bool(statuses)
+        and all((one.get("state") or {}).get("terminated") for one in statuses)
+        and not any((one.get("state") or {}).get("running") for one in others)
+    )
 
 
 def newest_pod(pods: Iterable[Object], revision: str | None = None) -> Object | None:
