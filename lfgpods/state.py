@@ -167,7 +167,7 @@ def has_ended(pod: Object) -> bool:
         is_going(pod)
         and bool(statuses)
         and all((one.get("state") or {}).get("terminated") for one in statuses)
-        and not any((one.get("state") or {}).get("running") for one in others)
+        and not any("running" in (one.get("state") or {}) for one in others)
     )
 
 

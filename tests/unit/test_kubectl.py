@@ -107,6 +107,8 @@ def test_an_answer_that_is_none_is_a_clear_error(answer: bytes) -> None:
         (1, 'Error from server (Forbidden): pods "a" is forbidden: exceeded quota: q, requested: pods=1', "quota"),
         (1, "Error from server (Conflict): Operation cannot be fulfilled", "conflict"),
         (1, "Error from server (ServiceUnavailable): apiserver not ready", "cluster_unreachable"),
+        (1, "Error from server: etcdserver: request timed out", "cluster_unreachable"),
+        (1, "Error from server: something else", "refused"),
         (1, "error: You must be logged in to the server (Unauthorized)", "kubectl"),
         (1, "sudo: a password is required", "sudo"),
         (1, "", "kubectl"),

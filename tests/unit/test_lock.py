@@ -165,6 +165,22 @@ def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLea
         lock_on(kubectl, timeout=50.0).take()
 
 
+def test_a_lock_whose_answer_came_late_is_not_held_for_longer(kubectl: OneLease, clock: Clock) -> None:
+    create_and_get = kubectl.create_and_get
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        made = create_and_get(*arguments, **options)
+        clock.now += 25
+        return made
+
+    kubectl.create_and_get = slowly  # type: ignore[method-assign]
+    lock = lock_on(kubectl)
+    lock.take()
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+    lock.release()
+
+
 def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
     kubectl: OneLease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

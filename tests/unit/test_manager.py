@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from lfgpods import Command, Owner, State, StoreError
+from lfgpods import Command, KubernetesError, Owner, State, StoreError, processes
+from lfgpods.hosts import run
+from lfgpods.labels import DELETED_AT
+from lfgpods.lock import PROCESS
+from lfgpods.naming import names_of
 from lfgpods.observe import snapshot_of
 from lfgpods.state import state_of
 from lfgpods.store import Store
 from lfgpods.testing import embedded_host
 
 OWNER = Owner.project("my-app")
+DEAD = f"{processes.this_process().rpartition(':')[0].rpartition(':')[0]}:999999999:1"
 
 
 def test_a_result_is_told_even_if_it_cannot_be_remembered(
@@ -29,6 +35,34 @@ def test_a_result_is_told_even_if_it_cannot_be_remembered(
         assert "the disk is full" in caplog.text
         monkeypatch.setattr(Store, "forget", fail)
         assert lfgpods.pods.delete(OWNER, purge=True).purged
+
+
+def test_a_pod_that_was_told_to_be_deleted_and_never_was_counts_as_used() -> None:
+    names = names_of(OWNER)
+    with embedded_host() as lfgpods:
+        lfgpods.pods.ensure(OWNER)
+        moment = f"{DELETED_AT}=2026-01-01T00:00:00Z"
+        assert run(lfgpods.host, ("kubectl", "annotate", f"namespace/{names.namespace}", moment)).exit_code == 0
+        pod = lfgpods.pods.ensure(OWNER)
+        assert pod.status is State.RUNNING
+        assert DELETED_AT not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "json")).stdout.decode()
+
+
+def test_where_the_lock_was_taken_over_a_node_in_trouble_is_still_seen_before_anything_is_made() -> None:
+    names = names_of(OWNER)
+    with embedded_host() as lfgpods:
+        run(
+            lfgpods.host, ("kubectl", "patch", "node/embedded", "--type=merge", "-p", '{"spec":{"unschedulable":true}}')
+        )
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": f"lfgpods-{names.namespace}", "annotations": {PROCESS: DEAD}},
+        }
+        assert run(lfgpods.host, ("kubectl", "create", "-f", "-"), stdin=json.dumps(lease).encode()).exit_code == 0
+        with pytest.raises(KubernetesError, match="cordoned"):
+            lfgpods.pods.ensure(OWNER)
+        assert names.namespace not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "name")).stdout.decode()
 
 
 def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from lfgpods.labels import OWNER_ID, PURGING, Object, labels_for
 from lfgpods.naming import names_of
 from lfgpods.nodes import Node, affinity_to
 from lfgpods.provisioned import ProvisionedVolumes
-from lfgpods.testing import EmbeddedLfgpods, embedded_host
+from lfgpods.testing import EmbeddedLfgpods, Faults, embedded_host
 
 OWNER = Owner.project("my-app")
 NAMES = names_of(OWNER)
@@ -119,6 +119,30 @@ def test_a_purge_that_was_cut_short_is_undone_or_seen_through(embedded: Embedded
     kubectl(embedded, "annotate", name, f"{PURGING}=true")
     assert "seen through" in embedded.pods.ensure(OWNER).notices[0]
     assert embedded.pods.exec(OWNER, Command("ls")).stdout == b""
+
+
+def test_a_volume_that_was_freed_for_a_claim_that_never_came_can_be_purged(embedded: EmbeddedLfgpods) -> None:
+    name = f"pv/{made(embedded)['metadata']['name']}"
+    kubectl(embedded, "delete", "namespace", NAMES.namespace)
+    kubectl(embedded, "patch", name, "--type=merge", "-p", '{"spec":{"claimRef":{"uid":null}}}')
+    assert volumes(embedded)[0]["status"]["phase"] == "Available"
+    embedded.pods.delete(OWNER, purge=True, timeout=3)
+    assert volumes(embedded) == []
+
+
+def test_a_volume_is_kept_whatever_becomes_of_its_pod(embedded: EmbeddedLfgpods) -> None:
+    embedded.host.faults = Faults(crash_loop=True)
+    with pytest.raises(KubernetesError):
+        embedded.pods.ensure(OWNER, OF_CLASS)
+    assert [one["spec"]["persistentVolumeReclaimPolicy"] for one in volumes(embedded)] == ["Retain"]
+
+
+def test_a_look_at_a_pod_keeps_a_volume_that_its_maker_did_not_live_to_keep(embedded: EmbeddedLfgpods) -> None:
+    name = f"pv/{made(embedded)['metadata']['name']}"
+    given_up = '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}'
+    kubectl(embedded, "patch", name, "--type=merge", "-p", given_up)
+    embedded.pods.status(OWNER)
+    assert volumes(embedded)[0]["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
 
 
 @pytest.mark.parametrize("first", [OF_CLASS, Request()])
