@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tests.bench import at_scale, cold, create, embedded, keeper, report, startup, streams, warm
+from tests.bench import cold, create, embedded, keeper, report, scale, startup, streams, warm
 from tests.bench.ground import Ground, ground
 from tests.bench.measuring import Row
 from tests.cluster import ClusterError
@@ -35,7 +35,7 @@ SECTIONS: Mapping[str, Section] = {
     "exec-cold": cold,
     "exec-warm": warm,
     "exec-keeper": keeper,
-    "scale": at_scale,
+    "scale": scale,
     "streams": streams,
     "embedded": embedded,
 }

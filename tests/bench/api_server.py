@@ -29,7 +29,7 @@ from tests.cluster.waiting import wait_until
 PORT = 7443
 _ETCD, _ETCD_PEER, _ETCD_METRICS = 3379, 3380, 3381
 _CALLERS = 4
-_FOLDER = "lfgpods-bench-"
+_FOLDER = "lfgpods-api-server-"
 
 
 @dataclass(frozen=True)

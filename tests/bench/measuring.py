@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,12 @@ def compare(ours: Sample, rivals: Sequence[Sample], bounds: Mapping[str, float] 
         Row(ours.name, ours.median, ours.p95),
         *(Row(one.name, one.median, one.p95, ours.median / one.median, bounds.get(one.name)) for one in rivals),
     ]
+
+
+def peak_memory(status: str) -> float:
+    """The most that a process had resident, in MB, of its /proc/PID/status; 0 if it has ended. exec starts it anew."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def steadiness(ours: Sample, bound: float) -> Row:

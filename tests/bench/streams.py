@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.ground import Ground, program
-from tests.bench.measuring import Row, Sample, alternate, contender
+from tests.bench.measuring import Row, Sample, alternate, contender, peak_memory
 from tests.bench.rivals import OVER_SSH, exec_words
 
 HOW = (
@@ -114,6 +114,5 @@ class _Memory:
                 status = Path(f"/proc/{process.pid}/status").read_text()
             except OSError:
                 return
-            found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-            self.peak = max(self.peak, *(int(kibibytes) * 1024 / 1e6 for kibibytes in found), 0.0)
+            self.peak = max(self.peak, peak_memory(status))
             pause.wait(LOOK_EVERY)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import report
-from tests.bench.measuring import Contender, Row, Sample, alternate, compare, steadiness
+from tests.bench.measuring import Contender, Row, Sample, alternate, compare, peak_memory, steadiness
 
 OURS = Sample("ours", (1.0, 1.0, 1.0, 4.0))
 RIVAL = Sample("rival", (2.0, 2.0, 2.0, 2.0))
@@ -34,6 +34,11 @@ def test_ours_is_compared_by_medians_with_each_rival() -> None:
     assert (ours.figure, ours.p95, ours.holds) == (1.0, 4.0, None)
     assert (rival.figure, rival.ratio, rival.holds) == (2.0, 0.5, True)
     assert steadiness(OURS, 1.5).holds is False
+
+
+def test_peak_memory_is_what_the_kernel_says_of_a_process_that_runs() -> None:
+    assert peak_memory("Name:\tpython\nVmPeak:\t  900 kB\nVmHWM:\t  125000 kB\nVmRSS:\t  10 kB\n") == 128.0
+    assert peak_memory("Name:\tpython\nState:\tZ (zombie)\n") == 0.0
 
 
 def test_rounds_alternate_and_end_with_nothing_left() -> None:
