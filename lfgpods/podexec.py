@@ -7,6 +7,7 @@ show neither in a process list on the host nor in an audit log. Nothing here is 
 from __future__ import annotations
 
 import functools
+import math
 import secrets
 import select
 import threading
@@ -81,11 +82,15 @@ class Command:
         except UnicodeEncodeError:
             raise UsageError("the command holds half a character (a lone surrogate)", "Pass it as UTF-8.") from None
 
-    def lines(self, *, feed: bool) -> str:
-        """What podexec.sh reads of a command after its token; with FEED it goes on with the command's stdin."""
+    def lines(self, *, feed: bool, seconds: float | None = None) -> str:
+        """What podexec.sh reads of a command after its token; with FEED it goes on with the command's stdin.
+
+        With SECONDS the pod ends a command that is fed after that time by itself, if it was not told to.
+        """
         words = self.argv if self.line is None else (self.line,)
         mode = "argv" if self.line is None else "shell"
-        lines = [_escaped(self.workdir or ""), mode, "yes" if feed else "no", str(len(words))]
+        limit = "" if seconds is None else f" {math.ceil(seconds) + 1}"
+        lines = [_escaped(self.workdir or ""), mode, f"yes{limit}" if feed else "no", str(len(words))]
         return "\n".join([*lines, *map(_escaped, words), ""])
 
 
@@ -156,7 +161,7 @@ class Shell:
         command.check()
         self.is_clean = False
         token = secrets.token_hex(16)
-        lines = command.lines(feed=stdin is not None)
+        lines = command.lines(feed=stdin is not None, seconds=timeout)
         out, err = _Stream(token), _Stream(token)
         process = self._process
         if self._is_new:

@@ -1,9 +1,10 @@
 # A shell in a pod that runs commands, one after another, and says for certain how each one ended. lfgpods speaks to
 # it over stdin: a one-time token, to which both streams answer that this is where the command's output begins; a
-# working directory, a mode, whether stdin follows, and the command's words, one escaped line each; then the command's
-# own stdin in chunks, "<size> <count>" and so many blocks of that size, up to "0". From then on an open stdin means
-# that somebody is still there: at its end, and when it ends in the middle of the chunks, the command and its process
-# group are ended. The token alone on stdout and the token with the exit code on stderr come after the last byte of the
+# working directory, a mode, whether stdin follows (and in how many seconds the command is to be ended, should it leave
+# its input unread, behind which no end of ours can be seen), and the command's words, one escaped line each; then the
+# command's own stdin in chunks, "<size> <count>" and so many blocks of that size, up to "0". From then on an open stdin
+# means that somebody is still there: at its end, and when it ends in the middle of the chunks, the command and its
+# process group are ended. The token alone on stdout and the token with the exit code on stderr come after the last byte of the
 # command. Each command has processes of its own, so that nothing of it is left for the next; where something is, or may
 # be, this shell ends and another one has to be opened.
 
@@ -41,6 +42,27 @@ if env --default-signal=INT,QUIT true 2>/dev/null; then lfg_session="$lfg_sessio
 
 signal_group() { if [ "$lfg_session" ]; then kill "-$1" "-$pid" || kill "-$1" "$pid"; else kill "-$1" "$pid"; fi; }
 
+end_command() {
+  trap '' TERM
+  signal_group TERM
+  rounds=0
+  while signal_group 0 && [ "$rounds" -lt 20 ]; do
+    sleep 0.1 || sleep 1
+    rounds=$((rounds + 1))
+  done
+  signal_group KILL
+}
+
+# Ends the command after so many seconds.
+limit() {
+  sleeper=
+  trap 'kill $sleeper; exit' TERM
+  sleep "$seconds" &
+  sleeper=$!
+  wait "$sleeper"
+  end_command
+}
+
 # Feeds the command and watches over it. Ended by SIGHUP it had not fed all, by SIGTERM it had; once it has begun to
 # end the command it sees it through.
 attend() {
@@ -54,14 +76,7 @@ attend() {
   trap '' HUP
   [ "$feed" = no ] || [ "$size" != 0 ] || exec 7>&- # the command may end as soon as it has this
   while read -r line; do :; done
-  trap '' TERM
-  signal_group TERM
-  rounds=0
-  while signal_group 0 && [ "$rounds" -lt 20 ]; do
-    sleep 0.1 || sleep 1
-    rounds=$((rounds + 1))
-  done
-  signal_group KILL
+  end_command
 }
 
 finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&5; }
@@ -75,7 +90,7 @@ serve() {
   read -r token || exit 1
   printf '%s start\n' "$token"
   printf '%s start\n' "$token" >&5
-  IFS= read -r line && read -r mode && read -r feed && read -r count || exit 1
+  IFS= read -r line && read -r mode && read -r feed seconds && read -r count || exit 1
   printf '%s\n' "$line" "$mode" "$feed" "$count" >&7
   decode "$line" && dir=$decoded
   while [ "$count" -gt 0 ]; do
@@ -90,9 +105,15 @@ serve() {
   echo go >&7
   (exec <&3 3<&- 5>&- >/dev/null && attend) & # a redirection of attend itself would keep a copy of our streams
   attendant=$!
+  limiter=
+  if [ "$seconds" ]; then
+    (exec </dev/null 3<&- 5>&- 7>&- >/dev/null && limit) &
+    limiter=$!
+  fi
   exec 0</dev/null 3<&- 7>&-
   wait "$pid"
   code=$?
+  [ ! "$limiter" ] || kill -TERM "$limiter"
   kill -HUP "$attendant"
   kill -TERM "$attendant"
   wait "$attendant"
@@ -109,21 +130,36 @@ writes() {
   done <"$1"
 }
 
-# Whether a process that an earlier command left behind can still write to our streams, or might.
+# When a process began, in ticks.
+began() { read -r lfg_stat <"$1/stat" && set -- ${lfg_stat##*) } && printf %s "${20}"; }
+
+# Whether a process that lets nobody look, such as another user's, can be of a command of ours.
+is_younger() { [ -e "$1" ] && [ "$(began "$1")" -ge "$lfg_began" ]; }
+
+# Whether a process that an earlier command left behind can still write to our streams, or might: one that ended while
+# we looked may have left another behind.
 held() {
-  for lfg_process in /proc/[0-9]*; do
-    [ "$lfg_process" != "/proc/$$" ] && [ -e "$lfg_process" ] || continue
-    [ -r "$lfg_process/fd" ] || return 0
-    for lfg_file in "$lfg_process"/fd/*; do
-      if [ "$lfg_file" -ef "/proc/$$/fd/1" ] || [ "$lfg_file" -ef "/proc/$$/fd/5" ]; then
-        writes "$lfg_process/fdinfo/${lfg_file##*/}" && return 0
-      fi
-    done
-  done 2>/dev/null
+  for lfg_look in 1 2 3; do
+    lfg_vanished=
+    for lfg_process in /proc/[0-9]*; do
+      [ "$lfg_process" != "/proc/$$" ] || continue
+      for lfg_file in "$lfg_process"/fd/*; do
+        if [ "$lfg_file" -ef "/proc/$$/fd/1" ] || [ "$lfg_file" -ef "/proc/$$/fd/5" ]; then
+          writes "$lfg_process/fdinfo/${lfg_file##*/}" && return 0
+        elif [ -L "$lfg_file" ] && [ ! -e "$lfg_file" ]; then
+          is_younger "$lfg_process" && return 0
+        fi
+      done
+      [ -r "$lfg_process/fd" ] || ! is_younger "$lfg_process" || return 0
+      [ -e "$lfg_process" ] || lfg_vanished=yes
+    done 2>/dev/null
+    [ "$lfg_vanished" ] || return 1
+  done
   return 1
 }
 
 exec 3<&0 5>&2
+lfg_began=$(began "/proc/$$")
 while : | (serve); do
   [ "/proc/$$/fd/1" -ef /proc/self/fd/1 ] || exit 0 # here nobody can be asked what is held
   held && exit 0

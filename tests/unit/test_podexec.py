@@ -168,6 +168,17 @@ def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.Mon
         pod.run("pwd", workdir="/no/such")
 
 
+def test_a_time_limit_ends_a_command_that_leaves_its_input_unread(in_each_shell: InEachShell) -> None:
+    def check(pod: Pod) -> None:
+        pid = pod.folder / "pid"
+        with pytest.raises(TimeLimitError, match="ended after"):
+            pod.run(f"echo $$ > {pid}; echo begun; sleep 60", stdin=io.BytesIO(b"x" * 3_000_000), timeout=0.3)
+        assert bytes(pod.stdout) == b"begun\n"
+        assert not is_running(pid.read_text().strip())
+
+    in_each_shell(check)
+
+
 def test_a_time_limit_ends_the_process_group_and_keeps_the_output(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pids = pod.folder / "pids"

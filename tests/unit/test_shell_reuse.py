@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,6 +40,15 @@ class OneShell:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here a shell that is gone is not seen to be, as what it left behind holds its streams open."""
     monkeypatch.setattr(podexec, "READY_WITHIN", 0.3)
+
+
+def command_lines(line: bytes) -> list[Path]:
+    """The processes with this command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found += [path] if path.read_bytes().endswith(line) else []
+    return found
 
 
 def children_of(process: int) -> list[int]:
@@ -120,6 +130,26 @@ def test_a_process_that_holds_them_behind_another_descriptor_does_so_too(one: On
             one.run("echo never")
     finally:
         os.kill(int(out), signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
+@pytest.mark.usefixtures("impatient")
+def test_a_process_of_another_user_that_lets_nobody_look_ends_the_shell_too(tmp_path: Path) -> None:
+    one = OneShell(Pod(tmp_path, "setpriv --bounding-set=-sys_ptrace sh"))  # as the root of a container is
+    with closing(one.shell):
+        _, out, _ = one.run("setpriv --reuid=1000 --clear-groups sh -c 'sleep 0.5; echo late; exec sleep 60' & echo $!")
+        try:
+            with pytest.raises(ShellIsGoneError):
+                one.run("sleep 1; echo never")
+        finally:
+            os.kill(int(out), signal.SIGKILL)
+
+
+def test_a_command_that_was_fed_within_its_time_leaves_nobody_who_would_end_it(one: OneShell) -> None:
+    for number in range(3):
+        assert one.run("cat", stdin=b"%d" % number, timeout=86_398) == (0, b"%d" % number, b"")
+        assert one.shell.is_clean
+    assert eventually(lambda: not command_lines(b"sleep\x0086399\0"))
 
 
 def test_a_process_that_holds_nothing_of_the_shell_lives_on_beside_the_next_command(one: OneShell) -> None:

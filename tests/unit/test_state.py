@@ -90,8 +90,8 @@ def test_a_pod_has_ended_when_it_is_going_and_nothing_runs() -> None:
     ended = {"state": {"terminated": {"exitCode": 0}}}
     assert has_ended(pod(going=True, containerStatuses=[ended]))
     assert not has_ended(pod(going=True, containerStatuses=[ended, {"state": {"running": {}}}]))
-    sidecars = {"initContainerStatuses": [ended, {"state": {"running": {}}}]}
-    assert not has_ended(pod(going=True, containerStatuses=[ended], **sidecars))
+    sidecars = [ended, {"state": {"running": {}}}]
+    assert not has_ended(pod(going=True, containerStatuses=[ended], initContainerStatuses=sidecars))
     assert has_ended(pod(going=True, containerStatuses=[ended], initContainerStatuses=[ended]))
     assert not has_ended(pod(going=False, containerStatuses=[ended]))
     assert not has_ended(pod(going=True))
