@@ -130,27 +130,29 @@ writes() {
   done <"$1"
 }
 
-# When a process began, in ticks.
-began() { read -r lfg_stat <"$1/stat" && set -- ${lfg_stat##*) } && printf %s "${20}"; }
-
-# Whether a process that lets nobody look, such as another user's, can be of a command of ours.
-is_younger() { [ -e "$1" ] && [ "$(began "$1")" -ge "$lfg_began" ]; }
+# Whether a process that lets nobody look, such as another user's, can be of a command of ours: it began after this
+# shell did, and here. What the container runtime puts into the pod has no parent in it.
+can_be_ours() {
+  read -r lfg_stat <"$1/stat" || return 1
+  set -- ${lfg_stat##*) }
+  [ "$1" != Z ] && [ "$2" != 0 ] && [ "${20}" -ge "$lfg_began" ]
+}
 
 # Whether a process that an earlier command left behind can still write to our streams, or might: one that ended while
 # we looked may have left another behind.
 held() {
+  lfg_seen=" /proc/$$ "
   for lfg_look in 1 2 3; do
     lfg_vanished=
     for lfg_process in /proc/[0-9]*; do
-      [ "$lfg_process" != "/proc/$$" ] || continue
+      case $lfg_seen in *" $lfg_process "*) continue ;; esac
+      lfg_seen="$lfg_seen$lfg_process "
       for lfg_file in "$lfg_process"/fd/*; do
         if [ "$lfg_file" -ef "/proc/$$/fd/1" ] || [ "$lfg_file" -ef "/proc/$$/fd/5" ]; then
           writes "$lfg_process/fdinfo/${lfg_file##*/}" && return 0
-        elif [ -L "$lfg_file" ] && [ ! -e "$lfg_file" ]; then
-          is_younger "$lfg_process" && return 0
         fi
       done
-      [ -r "$lfg_process/fd" ] || ! is_younger "$lfg_process" || return 0
+      [ -e "$lfg_process/cwd" ] || ! can_be_ours "$lfg_process" || return 0 # we may follow no link of it
       [ -e "$lfg_process" ] || lfg_vanished=yes
     done 2>/dev/null
     [ "$lfg_vanished" ] || return 1
@@ -159,7 +161,9 @@ held() {
 }
 
 exec 3<&0 5>&2
-lfg_began=$(began "/proc/$$")
+read -r lfg_stat <"/proc/$$/stat"
+set -- ${lfg_stat##*) }
+lfg_began=${20}
 while : | (serve); do
   [ "/proc/$$/fd/1" -ef /proc/self/fd/1 ] || exit 0 # here nobody can be asked what is held
   held && exit 0
