@@ -30,6 +30,12 @@ class SharedManager:
         self._open_manager = open_manager
         self._changing = threading.Lock()
         self._current: _Open | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        """In a fork, where whoever held the lock is not there to give it back."""
+        self._changing = threading.Lock()
 
     @contextmanager
     def lent(self) -> Iterator[PodManager]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -17,6 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(argv)
 
 
+def _open_what_is_closed() -> None:
+    """Standard streams that were closed lead nowhere, and no file or connection of ours takes their place."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
+
+
 def program() -> int:
     """What the shell starts as `lfgpods`: a keeper runs the command line if there is one, else this process does.
 
@@ -24,6 +35,7 @@ def program() -> int:
     cost more than all that it does itself.
     """
     gc.disable()
+    _open_what_is_closed()
     try:
         from lfgpods.cli.handover import hand_over
 

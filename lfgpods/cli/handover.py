@@ -20,12 +20,12 @@ ACCEPTED_WITHIN = 2.0
 HEADER = 8
 _SETTINGS = ("LFGPODS_", "K8S_SSH_", "PG")  # the last are libpq's, for a PostgreSQL database
 _OTHERS = ("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "PATH", "KUBECONFIG")
-_PATHS = ("_FILE", "_FOLDER", "_DATABASE", "_TEMPLATES", "_KNOWN_HOSTS")
+_PATHS = ("FILE", "_FOLDER", "_DATABASE", "_TEMPLATES", "_KNOWN_HOSTS", "KUBECONFIG", "SSLCERT", "SSLKEY", "SSLCRL")
 
 
 def hand_over(words: Sequence[str]) -> int | None:
     """The exit code of a command line that a keeper ran; None where it is to run here."""
-    if words[:1] != ["exec"] or not _is_wanted(os.environ):
+    if words[:1] != ["exec"] or not _is_wanted(os.environ) or _reads_terminal(words):
         return None
     found = identity(os.environ)
     connection = connected(socket_path(found))
@@ -44,7 +44,8 @@ def identity(environ: Mapping[str, str]) -> bytes:
     names = sorted(name for name in environ if name.startswith(_SETTINGS) or name in _OTHERS)
     env_file = _env_file()
     paths = [environ[name] for name in names if name.endswith(_PATHS) and "://" not in environ[name]]
-    is_relative = any(path[:1] not in ("", "/", "~") for path in paths)
+    is_relative = any(path[:1] not in ("", "/", "~") for value in paths for path in value.split(":"))
+    is_relative = is_relative or " " in environ.get("LFGPODS_KUBECTL", "")  # one of its words may be a path
     place = os.getcwd() if env_file or is_relative else ""
     parts = [__version__, sys.executable, os.path.dirname(__file__), place]
     parts += [f"{name}={environ[name]}" for name in names]
@@ -85,6 +86,12 @@ def is_private(folder: str) -> bool:
     except OSError:
         return False
     return found.st_uid == os.getuid() and found.st_mode & 0o170077 == 0o040000
+
+
+def _reads_terminal(words: Sequence[str]) -> bool:
+    """Whether the command may read a terminal, which stops who does so in the background, but not a keeper."""
+    asks = any(word == "--stdin" or (word[:1] == "-" and word[:2] != "--" and "i" in word) for word in words)
+    return asks and os.isatty(0)
 
 
 def _is_wanted(environ: Mapping[str, str]) -> bool:

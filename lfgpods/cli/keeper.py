@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import select
 import signal
 import socket
@@ -45,8 +46,8 @@ def keeper_main(lock: int) -> None:
         return
     identity = handover.identity(os.environ)
     path = Path(handover.socket_path(identity))
-    os.umask(0o077)
     os.set_inheritable(lock, False)
+    _allow_many_files()
     os.ftruncate(lock, 0)
     path.unlink(missing_ok=True)
     with (
@@ -55,9 +56,18 @@ def keeper_main(lock: int) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
     ):
         os.write(lock, f"{os.getpid()} {manager.host_name}".encode())
+        before = os.umask(0o177)
         listener.bind(str(path))
+        os.umask(before)
         listener.listen(64)
         Keeper(manager, identity, settings.keep).serve(listener, path)
+
+
+def _allow_many_files() -> None:
+    """A command holds about a dozen, and many may run at once."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Keeper:
@@ -77,11 +87,17 @@ class Keeper:
         signal.signal(signal.SIGTERM, self._end)
         listener.settimeout(LOOK_EVERY)
         while not self._is_over():
-            with contextlib.suppress(TimeoutError):
+            try:
                 connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:  # too many files are open: those who wait are served once some are closed
                 with self._changed:
-                    self._running += 1
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+                    self._changed.wait(LOOK_EVERY)
+                continue
+            with self._changed:
+                self._running += 1
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
         path.unlink(missing_ok=True)
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
@@ -97,7 +113,10 @@ class Keeper:
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError, ValueError):  # who sends garbage gets no answer
-                self._serve_one(connection)
+                try:
+                    self._serve_one(connection)
+                finally:
+                    connection.shutdown(socket.SHUT_RDWR)  # as a thread may still read from it
         finally:
             with self._changed:
                 self._running -= 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -80,6 +82,26 @@ def test_streams_codes_and_bytes_come_through(kept: Kept) -> None:
     done = kept.exec("--", "printf", "%s|", "a b", "", "$(id)", "é")
     assert (done.returncode, done.stdout.decode()) == (0, "a b||$(id)|é|")
     assert len(kept.pids()) == 1
+
+
+@pytest.mark.parametrize("keep", ["5m", ""])
+def test_streams_that_are_closed_lead_nowhere(kept: Kept, keep: str) -> None:
+    for closed, out in (("<&-", b"here\n"), (">&-", b""), ("2>&-", b"here\n"), ("<&- >&- 2>&-", b"")):
+        line = shlex.join(kept.words("-i", "-c", "cat; echo here; echo err >&2; exit 3"))
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {closed}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**kept.environment, "LFGPODS_KEEP": keep},
+            cwd=kept.folder,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (3, out)
+
+
+def test_its_socket_is_for_nobody_else(kept: Kept) -> None:
+    (socket,) = (path for path in kept.folder.glob("lfgpods-keepers-*/*") if path.is_socket())
+    assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 
 
 def test_errors_are_told_as_they_are_without_a_keeper(kept: Kept) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lfgpods.settings import Settings
 from lfgpods.sharing import SharedManager
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -89,3 +90,34 @@ def test_many_threads_open_one(shared: SharedManager) -> None:
     for thread in threads:
         thread.join(20)
     assert len(Manager.opened) == 1
+
+
+def test_a_fork_does_not_wait_for_a_thread_that_it_does_not_have() -> None:
+    opening, go_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def slowly(settings: Settings) -> Manager:
+        if os.getpid() == parent:
+            opening.set()
+            go_on.wait(20)
+        return Manager(settings)
+
+    Manager.opened = []
+    shared = SharedManager(slowly)  # type: ignore[arg-type]
+
+    def use() -> None:
+        with shared.lent():
+            pass
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert opening.wait(20)
+    child = os.fork()
+    if child == 0:
+        use()
+        os._exit(0)
+    try:
+        assert eventually(lambda: os.waitpid(child, os.WNOHANG)[0], within=10) == child
+    finally:
+        go_on.set()
+        thread.join()
