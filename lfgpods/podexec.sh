@@ -1,12 +1,12 @@
 # A shell in a pod that runs commands, one after another, and says for certain how each one ended. lfgpods speaks to
 # it over stdin: a one-time token, to which both streams answer that this is where the command's output begins; a
-# working directory, a mode, whether stdin follows (and in how many seconds the command is to be ended, should it leave
-# its input unread, behind which no end of ours can be seen), and the command's words, one escaped line each; then the
-# command's own stdin in chunks, "<size> <count>" and so many blocks of that size, up to "0". From then on an open stdin
-# means that somebody is still there: at its end, and when it ends in the middle of the chunks, the command and its
-# process group are ended. The token alone on stdout and the token with the exit code on stderr come after the last byte of the
-# command. Each command has processes of its own, so that nothing of it is left for the next; where something is, or may
-# be, this shell ends and another one has to be opened.
+# working directory, a mode, whether stdin follows (and in how many seconds the command is to be ended, should it
+# leave its input unread, behind which no end of ours can be seen), and the command's words, one escaped line each;
+# then the command's own stdin in chunks, "<size> <count>" and so many blocks of that size, up to "0". From then on an
+# open stdin means that somebody is still there: at its end, and when it ends in the middle of the chunks, the command
+# and its process group are ended. The token alone on stdout and the token with the exit code on stderr come after the
+# last byte of the command. Each command has processes of its own, so that nothing of it is left for the next; where
+# something is, or may be, this shell ends and another one has to be opened.
 
 decode() { case $1 in *\\*) decoded=$(printf '%bx' "$1") && decoded=${decoded%x} ;; *) decoded=$1 ;; esac; }
 
