@@ -118,6 +118,10 @@ class Engine(ABC):
         """Whether ERROR means that the connection is gone, or could not be made."""
         return False
 
+    def is_taken(self, error: Exception) -> bool:
+        """Whether ERROR means that others were just making their connections, and this one's turn will come."""
+        return False
+
     def is_contended(self, error: Exception) -> bool:
         """Whether the work that ended with ERROR may just have met others, and may succeed when it is done again."""
         return False
@@ -206,7 +210,7 @@ class Engine(ABC):
         try:
             self.database.connect()
         except peewee.PeeweeException as error:
-            if self._was_reached and self.is_lost(error):
+            if self.is_taken(error) or (self._was_reached and self.is_lost(error)):
                 raise _LostError(error) from error
             raise
         self._was_reached = True

@@ -36,6 +36,10 @@ class SqliteEngine(Engine):
         with suppress(FileExistsError):  # to open and close one that is in use would drop this process's locks on it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
+    def is_taken(self, error: Exception) -> bool:
+        """The first of all connections makes a new file one with a write-ahead log, and nobody waits for that."""
+        return "database is locked" in str(error)
+
     def lock_schema(self) -> None:
         """A transaction is the only one that writes, from its beginning."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -82,3 +84,15 @@ def test_a_store_in_a_file_loads_no_driver_and_leaves_peewee_to_others(tmp_path:
     assert not {"psycopg", "psycopg2", "lfgpods.store.postgresql"} & modules_after(code)
     after = modules_after(f"{code}\nimport peewee\nassert peewee.psycopg, 'it was made unusable for others'")
     assert {"peewee", "psycopg"} <= after
+
+
+def test_a_new_file_is_opened_by_many_at_the_same_moment(tmp_path: Path) -> None:
+    ready = threading.Barrier(8)
+
+    def open_each(_: int) -> None:
+        for number in range(30):
+            ready.wait(20)
+            Store(str(tmp_path / f"{number}.db"), "host").close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_each, range(8)))
