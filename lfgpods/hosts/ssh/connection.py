@@ -58,7 +58,8 @@ class Direct:
         """Of the last `open`; it can still be asked how it ended when the client has let go of it."""
 
     def open(self) -> None:
-        self.client.connect(self.host, self.port, self.user, **self.connect_kwargs)
+        # The time is the key exchange's, for which paramiko's own limit ends with the first packet.
+        self.client.connect(self.host, self.port, self.user, timeout=LOGIN_TIMEOUT, **self.connect_kwargs)
         self.transport = self.client.get_transport()
 
     def close(self) -> None:
@@ -105,7 +106,8 @@ def _configured(settings: SshSettings) -> Connection:
 
         import fabric
 
-        config = fabric.Config(overrides={"user": DEFAULT_USER, "port": DEFAULT_PORT}, ssh_config=ssh_config)
+        defaults = {"user": DEFAULT_USER, "port": DEFAULT_PORT, "timeouts": {"connect": LOGIN_TIMEOUT}}
+        config = fabric.Config(overrides=defaults, ssh_config=ssh_config)
         return fabric.Connection(
             settings.host,
             user=settings.username,

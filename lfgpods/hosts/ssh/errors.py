@@ -48,6 +48,9 @@ def translated(error: Exception, host: str, user: str) -> HostError:
         return HostError(f"the Kubernetes host {host} cannot be reached: {reason}", _REACH, code="host_unreachable")
     if "No authentication methods" in str(error):
         return _login_refused(host, user)
+    if "No existing session" in str(error):
+        what = f"the Kubernetes host {host} cannot be reached: it did not finish the key exchange in time"
+        return HostError(what, _REACH, code="host_unreachable")
     if "banner" in str(error):
         return HostError(
             f"{host} does not answer as an SSH server",
