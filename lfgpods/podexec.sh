@@ -55,11 +55,10 @@ end_command() {
 
 # Ends the command after so many seconds.
 limit() {
-  sleeper=
-  trap 'kill $sleeper; exit' TERM
+  before=$!
+  trap '[ "$!" = "$before" ] || kill "$!"; exit' TERM # it may come before anything can be done with the number
   sleep "$seconds" &
-  sleeper=$!
-  wait "$sleeper"
+  wait "$!"
   end_command
 }
 
@@ -152,7 +151,9 @@ held() {
           writes "$lfg_process/fdinfo/${lfg_file##*/}" && return 0
         fi
       done
-      [ -e "$lfg_process/cwd" ] || ! can_be_ours "$lfg_process" || return 0 # we may follow no link of it
+      if [ ! -r "$lfg_process/fd" ] || { [ ! -e "$lfg_process/cwd" ] && [ -L "$lfg_file" ]; }; then
+        can_be_ours "$lfg_process" && return 0 # we may follow no link of it, and it is not just ending
+      fi
       [ -e "$lfg_process" ] || lfg_vanished=yes
     done 2>/dev/null
     [ "$lfg_vanished" ] || return 1
