@@ -55,10 +55,11 @@ end_command() {
 
 # Ends the command after so many seconds.
 limit() {
-  before=$!
-  trap '[ "$!" = "$before" ] || kill "$!"; exit' TERM # it may come before anything can be done with the number
+  sleeper=
+  trap 'kill $sleeper; exit' TERM
   sleep "$seconds" &
-  wait "$!"
+  sleeper=$!
+  wait "$sleeper"
   end_command
 }
 
