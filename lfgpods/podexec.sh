@@ -53,13 +53,12 @@ end_command() {
   signal_group KILL
 }
 
-# Ends the command after so many seconds.
+# Ends the command after so many seconds, counted one by one: whoever ends this leaves no sleep of hours behind.
 limit() {
-  sleeper=
-  trap 'kill $sleeper; exit' TERM
-  sleep "$seconds" &
-  sleeper=$!
-  wait "$sleeper"
+  while [ "$seconds" -gt 0 ]; do
+    sleep 1
+    seconds=$((seconds - 1))
+  done
   end_command
 }
 

@@ -30,7 +30,7 @@ ATTEMPTS = 5
 _PAUSE = 0.1
 
 
-class Pooled(peewee.Database):
+class Pooled(ABC, peewee.Database):
     """What a database of peewee's needs so that its connections outlive the work, and end with the store."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -40,9 +40,9 @@ class Pooled(peewee.Database):
         self._ended = False
         super().__init__(*arguments, **options)
 
+    @abstractmethod
     def is_usable(self, connection: Any) -> bool:
         """Whether more work can be done on CONNECTION, which nobody uses."""
-        raise NotImplementedError
 
     def _connect(self) -> Any:
         while connection := self._take():

@@ -42,6 +42,40 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(podexec, "READY_WITHIN", 0.3)
 
 
+def assert_nothing_runs_beside(one: OneShell, left_behind: int) -> None:
+    """The shell takes no further command beside this process, which is ended then."""
+    try:
+        with pytest.raises(ShellIsGoneError):
+            one.run("sleep 1; echo never")
+    finally:
+        os.kill(left_behind, signal.SIGKILL)
+
+
+def command_line(process: int) -> bytes:
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+
+
+def command_lines(end: bytes) -> list[int]:
+    """The processes whose command line ends so."""
+    return [process for process in processes() if command_line(process).endswith(end)]
+
+
+def processes_like(shell: int) -> list[int]:
+    """The subshells of a shell, which have its command line and group wherever they end up, and itself."""
+    line, found = command_line(shell), []
+    for process in processes():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if command_line(process) == line and os.getpgid(process) == os.getpgid(shell):
+                found.append(process)
+    return found
+
+
 def children_of(process: int) -> list[int]:
     stats = [path.read_text(errors="replace").rpartition(")") for path in Path("/proc").glob("[0-9]*/stat")]
     return [int(stat[0].split()[0]) for stat in stats if int(stat[2].split()[1]) == process]
@@ -105,22 +139,13 @@ def test_input_that_a_command_left_unread_ends_the_shell(one: OneShell) -> None:
 def test_a_process_that_holds_the_streams_ends_the_shell_before_the_next_command(one: OneShell) -> None:
     code, out, _ = one.run("(trap '' TERM HUP; sleep 1; echo late; exec sleep 60) & echo $!")
     assert code == 0
-    pid = int(out)
-    try:
-        with pytest.raises(ShellIsGoneError):
-            one.run("echo never")
-    finally:
-        os.kill(pid, signal.SIGKILL)
+    assert_nothing_runs_beside(one, int(out))
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_process_that_holds_them_behind_another_descriptor_does_so_too(one: OneShell) -> None:
     _, out, _ = one.run("exec 9>&2; sleep 60 </dev/null >/dev/null 2>&1 & echo $!")
-    try:
-        with pytest.raises(ShellIsGoneError):
-            one.run("echo never")
-    finally:
-        os.kill(int(out), signal.SIGKILL)
+    assert_nothing_runs_beside(one, int(out))
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
@@ -129,17 +154,17 @@ def test_a_process_of_another_user_that_lets_nobody_look_ends_the_shell_too(tmp_
     one = OneShell(Pod(tmp_path, "setpriv --bounding-set=-sys_ptrace sh"))  # as the root of a container is
     with closing(one.shell):
         _, out, _ = one.run("setpriv --reuid=1000 --clear-groups sh -c 'sleep 0.5; echo late; exec sleep 60' & echo $!")
-        try:
-            with pytest.raises(ShellIsGoneError):
-                one.run("sleep 1; echo never")
-        finally:
-            os.kill(int(out), signal.SIGKILL)
+        assert_nothing_runs_beside(one, int(out))
 
 
-def test_a_command_that_was_fed_within_its_time_leaves_the_shell_to_the_next(one: OneShell) -> None:
+def test_a_command_that_was_fed_within_its_time_leaves_nobody_who_would_end_it(one: OneShell) -> None:
+    main = int(one.run("cut -d' ' -f4 /proc/$PPID/stat")[1])
+    assert eventually(lambda: len(processes_like(main)) == 2)  # itself, and the one that waits for the next command
     for number in range(3):
         assert one.run("cat", stdin=b"%d" % number, timeout=86_398) == (0, b"%d" % number, b"")
         assert one.shell.is_clean
+    assert eventually(lambda: len(processes_like(main)) == 2)
+    assert not command_lines(b"sleep\x0086399\0")
 
 
 def test_a_process_that_holds_nothing_of_the_shell_lives_on_beside_the_next_command(one: OneShell) -> None:
