@@ -166,9 +166,20 @@ def has_ended(pod: Object) -> bool:
     return (
         is_going(pod)
         and bool(statuses)
-        and all((one.get("state") or {}).get("terminated") for one in statuses)
+        and all((one.get("state") or {}).get("terminated") or _was_lost(one) for one in statuses)
         and not any("running" in (one.get("state") or {}) for one in others)
     )
+
+
+def _was_lost(container: Object) -> bool:
+    """Whether the node removed a deleted pod's container before it saw that it had ended, and so calls it waiting.
+
+    kubelet clears up once a minute, and takes the pod's object away one round later. A container that it lost before
+    the deletion, and that it may be starting again, has a restart counted.
+    """
+    last = ((container.get("lastState") or {}).get("terminated") or {}).get("reason")
+    waits = "waiting" in (container.get("state") or {})
+    return waits and last == "ContainerStatusUnknown" and not container.get("restartCount")
 
 
 def newest_pod(pods: Iterable[Object], revision: str | None = None) -> Object | None:

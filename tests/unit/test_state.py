@@ -97,6 +97,21 @@ def test_a_pod_has_ended_when_it_is_going_and_nothing_runs() -> None:
     assert not has_ended(pod(going=True))
 
 
+def test_a_deleted_pod_whose_container_the_node_has_lost_has_ended() -> None:
+    # As kubelet 1.20 writes it when it clears up in the moment in which the container ends.
+    lost = {
+        "state": {"waiting": {"reason": "ContainerCreating"}},
+        "lastState": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None}},
+        "restartCount": 0,
+    }
+    assert has_ended(pod(going=True, containerStatuses=[lost]))
+    assert not has_ended(pod(going=False, containerStatuses=[lost]))
+    may_be_starting = {**lost, "restartCount": 1}
+    assert not has_ended(pod(going=True, containerStatuses=[may_be_starting]))
+    never_started = {**lost, "lastState": {}}
+    assert not has_ended(pod(going=True, containerStatuses=[never_started]))
+
+
 def snapshot(*pods: Object, replicas: int = 1, **deployment: Any) -> Snapshot:
     obj = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": replicas}, **deployment}
     return Snapshot(volume={"kind": "PersistentVolume", "metadata": {"name": "v"}}, deployment=obj, pods=pods)
