@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 from lfgpods import Owner, rollout
-from tests.contract.sites import Site, embedded_site, real_site
+from tests.contract.sites import Site, embedded_site, managed_site, real_site
 
-_SITES = [pytest.param("embedded", id="embedded"), pytest.param("real", id="real", marks=pytest.mark.real)]
+_HOSTPATH = [pytest.param("embedded", id="embedded"), pytest.param("real", id="real", marks=pytest.mark.real)]
+_SITES = [*_HOSTPATH, pytest.param("managed", id="managed", marks=pytest.mark.real)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "site" in metafunc.fixturenames:
-        metafunc.parametrize("site", _SITES, indirect=True, scope="session")
+        sites = _HOSTPATH if metafunc.definition.get_closest_marker("hostpath") else _SITES
+        metafunc.parametrize("site", sites, indirect=True, scope="package")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    real = request.param == "real"
-    with real_site(request.getfixturevalue("cluster")) if real else embedded_site() as opened:
+    with _open(request.param, request) as opened:
         yield opened
+
+
+def _open(name: str, request: pytest.FixtureRequest) -> AbstractContextManager[Site]:
+    if name == "embedded":
+        return embedded_site()
+    cluster = request.getfixturevalue("cluster")
+    if name == "real":
+        return real_site(cluster)
+    if cluster is None:
+        pytest.skip("the rights of a host of one's own are not for tests to change")
+    return managed_site(cluster)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +51,7 @@ def owner(site: Site) -> Iterator[Owner]:
     site.purge(new)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def resident(site: Site) -> Iterator[Owner]:
     """An owner whose pod runs all the time; tests leave it as they found it."""
     new = site.new_owner()

@@ -1,9 +1,10 @@
-"""The hosts on which the contract is tried: the embedded one, and the real cluster over SSH."""
+"""Where the contract is tried: the embedded host, the real cluster over SSH, and with nothing but its kubeconfig."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import secrets
 import tempfile
 import threading
@@ -18,10 +19,12 @@ import pytest
 from lfgpods import Owner, PodManager, PodNotFoundError, Request, Settings, load_settings
 from lfgpods.hosts import Completed, Host, connect, run
 from lfgpods.hosts.embedded import EmbeddedHost, Faults, sandbox
-from lfgpods.naming import Names, names_of
+from lfgpods.naming import names_of
 from lfgpods.testing import embedded_host
 from tests import lab as labs
-from tests.cluster import Cluster
+from tests.cluster import Cluster, provisioner
+from tests.cluster.paths import ADMIN_KUBECONFIG, HOST_BIN
+from tests.managed import managed
 
 _RUN = secrets.token_hex(3)
 _NUMBERS = itertools.count(1)
@@ -66,13 +69,19 @@ class Site(ABC):
     def folder(self, owner: Owner) -> str:
         return names_of(owner).folder(self.settings.volume_root)
 
+    def volumes(self, owner: Owner) -> list[str]:
+        """What there is of OWNER's volume: its PersistentVolume, and its folder."""
+        found = self.kubectl("get", f"persistentvolume/{names_of(owner).volume}", "--ignore-not-found", "-o", "name")
+        folder = self.folder(owner)
+        return [
+            *found.stdout.decode().split(),
+            *([folder] if self.sh('[ -e "$1" ]', folder).exit_code == 0 else []),
+        ]
+
     def leftovers(self, owner: Owner) -> list[str]:
         """What there still is of OWNER's."""
-        names: Names = names_of(owner)
-        references = [f"namespace/{names.namespace}", f"persistentvolume/{names.volume}"]
-        found = self.kubectl("get", *references, "--ignore-not-found", "-o", "name").stdout.decode().split()
-        folder = self.folder(owner)
-        return [*found, *([folder] if self.sh('[ -e "$1" ]', folder).exit_code == 0 else [])]
+        found = self.kubectl("get", f"namespace/{names_of(owner).namespace}", "--ignore-not-found", "-o", "name")
+        return [*found.stdout.decode().split(), *self.volumes(owner)]
 
     @abstractmethod
     def failing(self, fault: str) -> contextlib.AbstractContextManager[Request]:
@@ -139,6 +148,21 @@ class RealSite(Site):
             purge.result()
 
 
+class ManagedSite(RealSite):
+    """Volumes come from a storage class. lfgpods has the rights of docs/rbac.yaml, `kubectl` those of an administrator."""
+
+    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+        admin = (str(HOST_BIN / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}")
+        return run(self.host, (*admin, *words), stdin=stdin, timeout=timeout)
+
+    def volumes(self, owner: Owner) -> list[str]:
+        volumes = json.loads(self.kubectl("get", "persistentvolumes", "-o", "json").stdout)["items"]
+        home = names_of(owner).namespace
+        names = [v["metadata"]["name"] for v in volumes if (v["spec"].get("claimRef") or {}).get("namespace") == home]
+        left = [str(provisioner.folder_of(name)) for name in names if provisioner.folder_of(name).exists()]
+        return [*(f"persistentvolume/{name}" for name in names), *left]
+
+
 @contextlib.contextmanager
 def embedded_site() -> Iterator[Site]:
     with embedded_host() as embedded:
@@ -149,11 +173,27 @@ def embedded_site() -> Iterator[Site]:
 def real_site(cluster: Cluster | None) -> Iterator[Site]:
     with tempfile.TemporaryDirectory() as folder:
         variables = {**labs.host_environment(cluster), "LFGPODS_DATABASE": str(Path(folder, "lfgpods.db"))}
-        settings = load_settings(variables, Path(folder, "no.env"))
-        host = connect(settings)
-        with PodManager(settings, host=host) as pods:
-            site = RealSite(pods, host, settings, variables)
-            try:
-                yield site
-            finally:
-                site.close()
+        with _opened(RealSite, variables) as site:
+            yield site
+
+
+@contextlib.contextmanager
+def managed_site(cluster: Cluster) -> Iterator[Site]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        managed(cluster, Path(folder)) as variables,
+        _opened(ManagedSite, variables) as site,
+    ):
+        yield site
+
+
+@contextlib.contextmanager
+def _opened(kind: type[RealSite], variables: Mapping[str, str]) -> Iterator[Site]:
+    settings = load_settings(variables, Path(variables["LFGPODS_DATABASE"]).with_name("no.env"))
+    host = connect(settings)
+    with PodManager(settings, host=host) as pods:
+        site = kind(pods, host, settings, variables)
+        try:
+            yield site
+        finally:
+            site.close()

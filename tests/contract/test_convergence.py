@@ -61,7 +61,7 @@ def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     cluster = Cluster(site.host, site.settings)
     namespace = site.settings.lock_namespace
     return OwnerLock(
-        cluster.kubectl, names_of(owner), ["node/none"], namespace=namespace, timeout=timeout, on_step=lambda step: None
+        cluster.kubectl, names_of(owner), ["deployment/none"], namespace=namespace, timeout=timeout, on_step=lambda step: None
     )
 
 
@@ -110,6 +110,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(
     assert leases(site, owner) == ""
 
 
+@pytest.mark.hostpath
 def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_create(
     site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_crea
     assert site.leftovers(owner) == []
 
 
+@pytest.mark.hostpath
 def test_a_purge_that_was_cut_short_after_it_set_the_files_aside_is_seen_through(
     site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,7 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
     assert site.pods.history(owner)[0].outcome is Outcome.FAILED
 
 
+@pytest.mark.hostpath
 def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owner: Owner) -> None:
     names = names_of(owner)
     assert site.pods.ensure(owner, site.request).notices == ()
@@ -174,7 +177,7 @@ def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owne
 
 def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: PodManager) -> None:
     names = names_of(owner)
-    site.pods.ensure(owner, site.request)
+    pod = site.pods.ensure(owner, site.request)
     synced = forgetful.sync()
     assert owner in synced.added
     remembered = forgetful._store.find(owner)
@@ -187,13 +190,14 @@ def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: Po
     assert owner in forgetful.sync().changed
     found = forgetful._store.find(owner)
     assert found is not None
-    assert (found.status, found.volume) == (State.DELETED, site.folder(owner))
+    assert (found.status, found.volume) == (State.DELETED, pod.volume)
 
     site.pods.delete(owner, purge=True)
     assert owner in forgetful.sync().removed
     assert forgetful._store.find(owner) is None
 
 
+@pytest.mark.hostpath
 def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forgetful: PodManager) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.delete(owner)
@@ -207,6 +211,7 @@ def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forg
     assert site.pods.ensure(owner).status is State.RUNNING
 
 
+@pytest.mark.hostpath
 def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: Owner, forgetful: PodManager) -> None:
     names = names_of(owner)
     site.pods.ensure(owner, site.request)
@@ -222,6 +227,7 @@ def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: O
         forgetful.delete(owner, purge=True)
 
 
+@pytest.mark.hostpath
 def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
     site: Site, owner: Owner, forgetful: PodManager
 ) -> None:
@@ -252,6 +258,7 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
     assert [(event.action, event.outcome) for event in forgetful.history(owner)] == [(Action.GC, Outcome.DONE)]
 
 
+@pytest.mark.hostpath
 def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.delete(owner)
@@ -273,6 +280,7 @@ def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch:
     assert file_is_there(site, owner)
 
 
+@pytest.mark.hostpath
 def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: Site, owner: Owner) -> None:
     root, name = posixpath.split(site.folder(owner))
     site.pods.ensure(owner, site.request)
@@ -286,6 +294,7 @@ def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: S
     assert file_is_there(site, owner)
 
 
+@pytest.mark.hostpath
 def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again(site: Site, owner: Owner) -> None:
     names = names_of(owner)
     site.pods.ensure(owner, site.request)
@@ -308,6 +317,7 @@ def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again
     assert file_is_there(site, owner)
 
 
+@pytest.mark.hostpath
 def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
     names = names_of(owner)
     site.pods.ensure(owner, site.request)

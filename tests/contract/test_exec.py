@@ -130,6 +130,7 @@ def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, reside
         site.pods.exec(resident, Command("pwd", workdir="/no/such/folder"))
 
 
+@pytest.mark.hostpath
 def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
     site.require_isolation()
     name = f"lfgpods-contract-{names_of(resident).slug}"
@@ -150,7 +151,7 @@ def test_nobody_is_seen_but_the_pods_own_processes(site: Site, resident: Owner) 
 def test_kubectls_exec_passes_codes_and_streams_on(site: Site, resident: Owner) -> None:
     pod, namespace = site.pods.status(resident).pod_name, names_of(resident).namespace
     words = ("exec", "-i", "-n", namespace, str(pod), "--", "sh", "-c", "cat; echo err >&2; exit 3")
-    completed = run(site.host, ("kubectl", *words), stdin=b"in")
+    completed = run(site.host, (*site.settings.kubectl, *words), stdin=b"in")
     assert completed.exit_code == 3
     assert completed.stdout == b"in"
     assert completed.stderr == b"err\ncommand terminated with exit code 3\n"

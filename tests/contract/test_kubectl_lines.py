@@ -22,6 +22,8 @@ from lfgpods.naming import Names, names_of
 from tests.contract.shapes import differences, shape_of
 from tests.contract.sites import Site
 
+pytestmark = pytest.mark.hostpath
+
 RECORDED = Path(__file__).parent / "kubectl_lines.json"
 
 LEFT_OUT = {
@@ -286,7 +288,7 @@ LINES: dict[str, Step] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def answers(site: Site) -> Iterator[dict[str, Any]]:
     """The shape of each line's answer on this site."""
     owner = site.new_owner()

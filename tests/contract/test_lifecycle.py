@@ -46,7 +46,7 @@ def test_an_owner_gets_one_pod_and_keeps_it_until_told_otherwise(site: Site, own
     assert pod.access_url == f"http://{site.host.address}:{pod.ports[0].node_port}"
     assert pod.resource_limits["memory"] == "64Mi"
     assert steps[-1] == "ready"
-    assert site.sh('[ -d "$1" ]', site.folder(owner)).exit_code == 0
+    assert pod.volume in site.volumes(owner)
 
     again = site.pods.ensure(owner)
     assert (again, again.differences) == (pod, ())
@@ -122,10 +122,10 @@ def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner
 
 def test_a_purge_removes_all_that_is_the_owners_and_nothing_else(site: Site, owner: Owner, resident: Owner) -> None:
     neighbour = site.pods.status(resident)
-    site.pods.ensure(owner, site.request)
+    pod = site.pods.ensure(owner, site.request)
     write_file(site, owner)
     deletion = site.pods.delete(owner, purge=True)
-    assert (deletion.purged, deletion.volume) == (True, site.folder(owner))
+    assert (deletion.purged, deletion.volume) == (True, pod.volume)
     assert site.leftovers(owner) == []
     assert listed(site, owner) == []
     with pytest.raises(PodNotFoundError):
