@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import secrets
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import lfgpods
 from lfgpods import Owner, Pod, PodManager, PodNotFoundError, Request
 from tests.bench.rivals import HOST_HOME, Ssh, kubectl_on_host
 from tests.cluster import Cluster
@@ -125,6 +127,8 @@ def program(*words: str) -> list[str]:
 
 @contextlib.contextmanager
 def ground(rounds: int, size: int, report: Callable[[str], None]) -> Iterator[Ground]:
+    # As an installer does; a checkout is compiled anew by each process where Python is told to write no bytecode.
+    compileall.compile_dir(Path(lfgpods.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory(prefix="lfgpods-bench-") as folder:
         made = Ground(Path(folder), rounds, size, report)
         try:

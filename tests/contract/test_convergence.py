@@ -61,7 +61,12 @@ def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     cluster = Cluster(site.host, site.settings)
     namespace = site.settings.lock_namespace
     return OwnerLock(
-        cluster.kubectl, names_of(owner), ["deployment/none"], namespace=namespace, timeout=timeout, on_step=lambda step: None
+        cluster.kubectl,
+        names_of(owner),
+        ["deployment/none"],
+        namespace=namespace,
+        timeout=timeout,
+        on_step=lambda step: None,
     )
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,6 +252,18 @@ def test_many_threads_share_few_connections(home: Path, key: Path, limits: dict[
             for _ in range(20):
                 run(alone, ECHO)
             assert sshd.logins == before + 1
+
+
+def test_commands_that_are_left_while_they_speak_disturb_nobody(home: Path, key: Path, sshd: Sshd) -> None:
+    def leave(_: int) -> None:
+        with closing(host.open(["sh", "-c", "while :; do echo more; done"])) as process:
+            process.read(5)
+
+    with opened(settings(home, sshd, key_file=key)) as host:
+        run(host, ECHO)
+        with ThreadPoolExecutor(pool.CHANNELS) as threads:
+            list(threads.map(leave, range(400)))
+        assert sshd.logins == 1
 
 
 def test_a_server_without_sessions_says_so(home: Path, key: Path) -> None:

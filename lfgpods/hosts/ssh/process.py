@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import threading
 import time
 from collections.abc import Callable
 
@@ -27,11 +27,17 @@ class SshProcess:
         self._stdout = _Preamble(token)
         self._stderr = _Preamble(token)
         self.exit_code: int | None = None
+        # Not the pipe behind channel.fileno(): paramiko may write to it while close() closes it, which ends the
+        # connection for everybody, or reaches another file of that number (paramiko's issue 2271).
+        self._has_output = threading.Event()
+        channel.in_buffer.set_event(self._has_output)
+        channel.in_stderr_buffer.set_event(self._has_output)
 
     def read(self, timeout: float) -> Output:
         deadline = time.monotonic() + timeout
         channel = self._channel
         while True:
+            self._has_output.clear()  # what comes from here on sets it again
             raw_out = channel.recv(_CHUNK) if channel.recv_ready() else b""
             raw_err = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
             if not raw_out and not raw_err:
@@ -71,9 +77,7 @@ class SshProcess:
         if self._channel.eof_received:
             self._channel.status_event.wait(seconds)
         else:
-            poll = select.poll()  # select() refuses descriptors above 1023, which a large server has
-            poll.register(self._channel, select.POLLIN)
-            poll.poll(max(0.0, seconds) * 1000)
+            self._has_output.wait(seconds)
 
     def _end(self) -> Output:
         if self._channel.exit_status_ready() and self._channel.exit_status >= 0:
