@@ -12,7 +12,7 @@ help:
 	@echo 'make demo          run the main job once, without Kubernetes'
 	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
-	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (half an hour)'
+	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (40 minutes)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
 	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node'
 	@echo 'make cluster-down  stop it and remove what it left'

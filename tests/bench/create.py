@@ -50,7 +50,7 @@ def measure(ground: Ground) -> list[Row]:
                 f"{AT_ONCE} by one kubectl on the host itself", creates.together_on_host, AT_ONCE, with_folders=True
             ),
         ],
-        max(1, ground.rounds // 4),
+        ground.rounds,
     )
     return [
         *compare(manager, [on_host], {ON_HOST: BOUND}),
