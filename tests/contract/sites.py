@@ -152,7 +152,8 @@ class ManagedSite(RealSite):
     """Volumes come from a storage class. lfgpods has the rights of docs/rbac.yaml, `kubectl` those of an administrator."""
 
     def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-        admin = (str(HOST_BIN / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}")
+        cache = Path(self.environment["LFGPODS_DATABASE"]).with_name("cache")
+        admin = (str(HOST_BIN / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}", f"--cache-dir={cache}")
         return run(self.host, (*admin, *words), stdin=stdin, timeout=timeout)
 
     def volumes(self, owner: Owner) -> list[str]:
