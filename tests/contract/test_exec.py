@@ -133,6 +133,7 @@ def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, reside
 @pytest.mark.hostpath
 def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
     site.require_isolation()
+    assert site.pods.status(resident).volume == site.folder(resident)
     name = f"lfgpods-contract-{names_of(resident).slug}"
     site.pods.exec(resident, Command(f"echo kept > /workspace/{name}; echo gone > /tmp/{name}; echo no > /root/{name}"))
     assert site.sh('cat "$1"', f"{site.folder(resident)}/{name}").stdout == b"kept\n"
