@@ -21,6 +21,8 @@ from lfgpods.settings import Settings, load_settings
 from tests import postgres
 from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported
 
+DELETION_LIMIT = 180.0
+"""Seconds for a kubectl of the tests' own: kubelet 1.20 may take a minute to let go of a pod that has ended."""
 MODE = os.environ.get("LFGPODS_E2E") or "auto"
 POINT_AT_OWN = (
     "point them at a host of your own with LFGPODS_E2E=own K8S_SSH_HOST=... K8S_SSH_KEY_FILE=... (k3s, kind, any "
@@ -71,7 +73,7 @@ class Lab:
         settings = self.settings()
         host = SshHost(settings.require_ssh())
         try:
-            return run(host, [*(("sudo", "-n") if settings.sudo else ()), *argv])
+            return run(host, [*(("sudo", "-n") if settings.sudo else ()), *argv], timeout=DELETION_LIMIT)
         finally:
             host.close()
 

@@ -59,7 +59,7 @@ class Site(ABC):
         """An owner that nobody else has."""
         return Owner.project(f"ct-{_RUN}-{next(_NUMBERS)}")
 
-    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = labs.DELETION_LIMIT) -> Completed:
         return run(self.host, (*self.settings.kubectl, *words), stdin=stdin, timeout=timeout)
 
     def sh(self, script: str, *words: str) -> Completed:
@@ -151,7 +151,7 @@ class RealSite(Site):
 class ManagedSite(RealSite):
     """Volumes come from a storage class. lfgpods has the rights of docs/rbac.yaml, `kubectl` those of an administrator."""
 
-    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = labs.DELETION_LIMIT) -> Completed:
         cache = Path(self.environment["LFGPODS_DATABASE"]).with_name("cache")
         admin = (str(HOST_BIN / "kubectl"), f"--kubeconfig={ADMIN_KUBECONFIG}", f"--cache-dir={cache}")
         return run(self.host, (*admin, *words), stdin=stdin, timeout=timeout)

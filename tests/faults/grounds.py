@@ -22,7 +22,7 @@ from lfgpods.hosts import Completed, Host, connect, run
 from lfgpods.hosts.ssh import SshHost
 from lfgpods.naming import names_of
 from lfgpods.testing import embedded_host
-from tests.lab import Lab
+from tests.lab import DELETION_LIMIT, Lab
 
 COMMAND_LIMIT = 150.0
 """Seconds for one command line of lfgpods; its own limits are below that."""
@@ -66,7 +66,7 @@ class Ground:
         self.owners.append(owner)
         return owner
 
-    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = DELETION_LIMIT) -> Completed:
         return run(self.host, (*self.settings().kubectl, *words), stdin=stdin, timeout=timeout)
 
     def objects(self, *words: str) -> list[dict[str, Any]]:
