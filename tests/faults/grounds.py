@@ -159,7 +159,18 @@ class Ground:
     def running_pods(self, owner: Owner) -> list[str]:
         """The pods of OWNER in which something may still run."""
         pods = self.objects("pods", "-n", names_of(owner).namespace)
-        return [pod["metadata"]["name"] for pod in pods if _may_run(pod)]
+        return [pod["metadata"]["name"] for pod in pods if _may_run(pod) and not self._has_lost(pod)]
+
+    def _has_lost(self, pod: Mapping[str, Any]) -> bool:
+        """Whether the node says that it lost POD's containers, and the host indeed has no process of them."""
+        ends = [
+            (one.get("lastState") or {}).get("terminated") or {} for one in pod["status"].get("containerStatuses", ())
+        ]
+        if not ends or any(end.get("reason") != "ContainerStatusUnknown" for end in ends):
+            return False
+        uid = pod["metadata"]["uid"]
+        groups = 'cat /proc/[0-9]*/cgroup 2>/dev/null | grep -q -e "$1" -e "$2"'
+        return self.sh(groups, uid, uid.replace("-", "_")).exit_code == 1
 
     def purge(self, owner: Owner) -> None:
         with contextlib.suppress(PodNotFoundError), self.manager() as manager:
