@@ -174,8 +174,8 @@ def has_ended(pod: Object) -> bool:
 def _was_lost(container: Object) -> bool:
     """Whether the node removed a deleted pod's container before it saw that it had ended, and so calls it waiting.
 
-    kubelet clears up once a minute, and takes the pod's object away one round later. A container that it lost before
-    the deletion, and that it may be starting again, has a restart counted.
+    The pod's object goes when kubelet clears up next, a minute later at most. A container that it lost before the
+    deletion, and that it may be starting again, has a restart counted.
     """
     last = ((container.get("lastState") or {}).get("terminated") or {}).get("reason")
     waits = "waiting" in (container.get("state") or {})
