@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a git repository over HTTP, and a proxy that counts and cuts connections."""
+"""What the end-to-end tests share: a git repository over HTTP, a proxy that counts and cuts connections, and an sshd."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.proxy import Proxy
+from tests.e2e.sshd import Sshd, new_key
 from tests.lab import Lab
 
 APP = """\
@@ -74,3 +75,25 @@ def proxy(lab: Lab, tmp_path: Path) -> Iterator[Proxy]:
             "LFGPODS_DATABASE": str(tmp_path / "proxied.db"),
         }
         yield proxy
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own; nothing of the machine's ~/.ssh or agent is seen."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return home
+
+
+@pytest.fixture
+def key(home: Path) -> Path:
+    return new_key(home / "keys" / "mine")
+
+
+@pytest.fixture
+def sshd(home: Path, key: Path) -> Iterator[Sshd]:
+    with Sshd(home / "sshd", key) as sshd:
+        (home / ".ssh" / "known_hosts").write_text(sshd.known)
+        yield sshd

@@ -1,4 +1,4 @@
-"""Private SSH servers on loopback, to be counted, crowded, frozen and impersonated."""
+"""Private SSH servers on loopback, to be counted, crowded, frozen and impersonated, and the way of lfgpods to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
+from lfgpods.errors import HostError
+from lfgpods.hosts import run
+from lfgpods.hosts.ssh import SshHost
+from lfgpods.settings import SshSettings
 from tests.waiting import eventually
+
+ECHO = ("echo", "hello")
 
 
 def new_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
@@ -188,3 +196,39 @@ class Throttle:
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def settings(home: Path, sshd: Sshd | None = None, **given: object) -> SshSettings:
+    values: dict[str, object] = {
+        "host": "127.0.0.1", "port": sshd and sshd.port, "username": None, "key_file": None, "key_string": None,
+        "key_passphrase": None, "known_hosts": None, "accept_new_host_keys": False, "accepted_host_keys": home / "own",
+    }  # fmt: skip
+    return SshSettings(**{**values, **given})  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def opened(settings: SshSettings) -> Iterator[SshHost]:
+    host = SshHost(settings)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def refused(settings: SshSettings) -> HostError:
+    with opened(settings) as host, pytest.raises(HostError) as error:
+        run(host, ECHO)
+    assert error.value.hint
+    return error.value
+
+
+@contextlib.contextmanager
+def behind(home: Path, key: Path, target: Sshd, config: str = "") -> Iterator[Sshd]:
+    """A second server, and an ssh_config that reaches TARGET as `kube` only through it."""
+    with Sshd(home / "gateway", key) as gateway:
+        (home / ".ssh" / "config").write_text(
+            f"Host kube\n  HostName 127.0.0.1\n  Port {target.port}\n  ProxyJump gateway\n"
+            f"Host gateway\n  HostName 127.0.0.1\n  Port {gateway.port}\n{config}"
+        )
+        (home / ".ssh" / "known_hosts").write_text(target.known + gateway.known)
+        yield gateway
