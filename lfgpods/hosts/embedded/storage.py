@@ -5,6 +5,7 @@ Safe for many processes at once: whoever looks at the world or changes it holds 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -67,7 +68,7 @@ class Storage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(FileExistsError):  # to open and close one that is in use would drop this process's locks
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            with self._database.connection_context(), self._database.atomic():
+            with _alone_in(folder), self._database.connection_context(), self._database.atomic():
                 for statement in _TABLES:
                     self._database.execute_sql(statement)  # type: ignore[no-untyped-call]
                 self._check_schema()
@@ -143,3 +144,14 @@ class Storage:
                 f"the embedded host's file {self._path} cannot be used: {' '.join(str(error).split())}",
                 "Check that its folder is writable and its disk not full, or set LFGPODS_EMBEDDED_FOLDER to another.",
             ) from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One caller at a time: nobody waits for the first, who makes a new file one with a write-ahead log."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
