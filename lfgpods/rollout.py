@@ -17,8 +17,10 @@ GRACE = 10.0
 PROVISIONING_GRACE = 30.0
 """Seconds that a provisioner which fails is given to succeed after all."""
 POD_EXPECTED_AFTER = 3.0
-PATIENCE = 1.5
-"""Seconds after which a container that does not start is looked into; most take less."""
+PATIENCE = (0.6, 1.5)
+"""Seconds after which a container that does not start is looked into: at least, and on a busy host at most."""
+BUSY = 3.0
+"""How many times as long as its pod took to come this far it is waited for within that."""
 RELIST_AFTER = 10.0
 ENDING_PATIENCE = 4.0
 """Seconds after which a pod that does not end is touched; most take less than three."""
@@ -41,7 +43,7 @@ def wait_ready(
     failing_since: dict[str, float] = {}
     looked = start
     replaced: set[str] = set()
-    starting = _Starting()
+    starting = _Starting(start)
     provisioning = _Provisioning(kubectl, names)
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
@@ -133,20 +135,24 @@ def _is_of_provisioner(event: Object) -> bool:
 
 
 class _Starting:
-    """Which pod is being started since when; it is late once in every PATIENCE seconds."""
+    """Which pod is being started since when; it is late after PATIENCE, and then ever more rarely."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self._began = began
         self._name = ""
         self._since = 0.0
+        self._patience = 0.0
 
     def is_late(self, pod: Object, now: float) -> bool:
         scheduled = bool((pod.get("spec") or {}).get("nodeName"))
         if not scheduled or pod["metadata"]["name"] != self._name:
             self._name, self._since = pod["metadata"]["name"] if scheduled else "", now
+            self._patience = min(max(BUSY * (now - self._began), PATIENCE[0]), PATIENCE[1])
             return False
-        if now - self._since < PATIENCE:
+        if now - self._since < self._patience:
             return False
         self._since = now
+        self._patience *= 2
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,10 +30,13 @@ class Clock:
 
 
 class Scene(ABC):
-    """A kubectl on whose cluster a second passes with each thing that a watch tells."""
+    """A kubectl on whose cluster a tick, of a second, passes before each thing that a watch tells."""
+
+    tick = 1.0
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.looks: list[float] = []
         self.touched: list[tuple[float, str]] = []
         self.warnings: list[Object] = []
         self.refused_until = 0.0
@@ -48,8 +52,8 @@ class Scene(ABC):
     def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
         deadline = self.clock.now + timeout
         while self.clock.now < deadline:
+            self.clock.now += self.tick
             yield self.pod()
-            self.clock.now += 1
 
     def get(self, references: Sequence[str], namespace: str) -> list[Object]:
         refused = {"type": "ReplicaFailure", "status": "True", "message": "status unknown for quota"}
@@ -57,6 +61,7 @@ class Scene(ABC):
         return [{"spec": {"template": {}}, "status": {"conditions": conditions}}]
 
     def get_warnings(self, namespace: str) -> list[Object]:
+        self.looks.append(self.clock.now)
         return self.warnings
 
     def patch(self, reference: str, namespace: str, patch: Object) -> None:
@@ -104,7 +109,20 @@ def test_a_pod_whose_node_asked_for_the_claim_too_early_is_touched(clock: Clock)
     assert clock.now < 5
 
 
-def test_a_pod_that_only_takes_its_time_is_left_alone(clock: Clock) -> None:
+@pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (0.5, 2.5)])
+def test_it_is_looked_into_soon_and_on_a_busy_host_a_little_later(clock: Clock, tick: float, within: float) -> None:
+    class Refused(Scene):
+        def pod(self) -> Object:
+            return pod(ready=bool(self.touched))
+
+    scene = Refused(clock)
+    scene.tick = tick
+    scene.warnings = [{"reason": "FailedMount", "message": "no relationship found between node 'n' and this object"}]
+    assert ready(scene)
+    assert 0.6 <= scene.looks[0] <= within
+
+
+def test_a_pod_that_only_takes_its_time_is_left_alone_and_looked_into_ever_more_rarely(clock: Clock) -> None:
     class Slow(Scene):
         def pod(self) -> Object:
             return pod(ready=self.clock.now > 30)
@@ -112,6 +130,9 @@ def test_a_pod_that_only_takes_its_time_is_left_alone(clock: Clock) -> None:
     scene = Slow(clock)
     assert ready(scene)
     assert scene.touched == []
+    pauses = [later - earlier for earlier, later in itertools.pairwise(scene.looks)]
+    assert len(scene.looks) <= 5
+    assert pauses == sorted(pauses)
 
 
 def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
