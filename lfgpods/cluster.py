@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from lfgpods import manifests, rollout, volumes
-from lfgpods.errors import KubernetesError, LfgpodsError
+from lfgpods.errors import LfgpodsError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import LABEL_FIELD_MANAGER, Kubectl
 from lfgpods.labels import DELETED_AT, PROVISIONED, SELECTOR, Object, is_managed, metadata, owner_record, read_owner
@@ -87,20 +87,11 @@ class Cluster:
             namespace=self._settings.lock_namespace,
             timeout=timeout,
             on_step=on_step,
+            beside=self.placement.questions(to_render.storage_class) if to_render else (),
         )
-        while True:
-            lock.after = self.placement.questions(to_render.storage_class) if to_render else ()
-            try:
-                lock.take()
-                break
-            except KubernetesError as error:
-                if not self.placement.is_refused(error):
-                    raise
+        lock.take()
         try:
-            if lock.said is not None:
-                self.placement.learn(lock.said)
-            elif to_render:  # the lock was taken over, which asked nothing else
-                self.placement.nodes(within=_PRESENT)
+            self.placement.learn(lock.said)
             yield lock, self._snapshot(owner, lock.found)
         finally:
             lock.release()
@@ -236,11 +227,19 @@ class Cluster:
         )
 
     def apply(
-        self, owner: Owner, drawn: Manifests, snapshot: Snapshot, on_step: OnStep, *, root_is_made: bool = False
+        self,
+        owner: Owner,
+        drawn: Manifests,
+        snapshot: Snapshot,
+        lock: OwnerLock,
+        on_step: OnStep,
+        *,
+        root_is_made: bool = False,
     ) -> tuple[Snapshot, tuple[str, ...]]:
         """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew.
 
-        ROOT_IS_MADE says that there are other volumes in the volume root, which then is not made anew.
+        Gives LOCK back with that. ROOT_IS_MADE says that there are other volumes in the volume root, which then is
+        not made anew.
         Returns what is there then, and what was found of an earlier pod that something else took apart, in words.
         """
         names = names_of(owner)
@@ -268,7 +267,10 @@ class Cluster:
         if is_marked_deleted(snapshot):
             before.append(self.kubectl.annotation(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
         by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
-        made = snapshot_of(self.kubectl.apply(objects, validate=by_hand, first=preparation, after=before))
+        then = lock.release_command
+        applied = self.kubectl.apply(objects, validate=by_hand, first=preparation, after=before, then=then)
+        lock.released()
+        made = snapshot_of(applied)
         if made.deployment is not None:
             made.deployment["status"] = {}  # it is that of the pods before
         kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}

@@ -25,6 +25,7 @@ REQUEST_TIMEOUT = 20.0
 APPLY_TRIES = 5
 PAGE_TIMEOUT = 65.0
 FEW_TIMEOUT = 3.0
+TICK = 0.2
 MOST_PAGES = 1_000
 LONGEST_OBJECT = 16 << 20
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
@@ -53,28 +54,28 @@ class Kubectl:
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
     def create_and_get(
-        self, obj: Object, references: Sequence[str], namespace: str, *, after: Sequence[Sequence[str]] = ()
-    ) -> tuple[str, Object, list[Object]]:
-        """Make OBJ, which must not be there yet, and then `get`, in one round trip that the commands AFTER begin.
+        self, obj: Object, references: Sequence[str], namespace: str, *, beside: Sequence[Sequence[str]] = ()
+    ) -> tuple[Object, list[Object], str]:
+        """Make OBJ, which must not be there yet, and then `get`, in one round trip with the commands BESIDE them.
 
-        Returns what those wrote, the object as it was made, and what is there. Raises KubernetesError
-        `already_exists`, with nothing made, where another caller was first.
+        Returns the object as it was made, what is there, and what those wrote: lines that are no JSON. Raises
+        KubernetesError `already_exists`, with nothing made, where another caller was first.
         """
         # OBJ is of our own making: the cluster's schema takes longer to load than all else that this does.
         create = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
         get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
         payload = json.dumps(obj).encode()
-        answer = self._run(*get, after=[*after, create], stdin=payload, timeout=2 * REQUEST_TIMEOUT)
-        said, brace, rest = answer.partition(b"{")
-        made, *found = self._parsed(brace + rest) or [{}]
+        answer = self._run(*get, after=[create], beside=beside, stdin=payload, timeout=2 * REQUEST_TIMEOUT)
+        objects, said = self._parsed(answer)
+        made, *found = objects or [{}]
         if made.get("kind") != obj["kind"]:
             raise bad_answer(self._host, answer.decode(errors="replace"))
-        return said.decode(errors="replace"), made, found
+        return made, found, said
 
     def list_command(self, kind: str, form: str) -> tuple[str, ...]:
         """The command that writes what FORM (name, or a jsonpath without braces in its answer) makes of all of a KIND.
 
-        Goes ahead of another one in the same round trip.
+        Goes beside another one in the same round trip.
         """
         return self._argv("get", kind, "-o", form, *_API)
 
@@ -138,25 +139,31 @@ class Kubectl:
         validate: bool = False,
         first: HostStep | None = None,
         after: Sequence[Sequence[str]] = (),
+        then: Sequence[str] | None = None,
     ) -> list[Object]:
         """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
 
         With VALIDATE a field that the cluster's schema does not know is refused; to load the schema takes a while.
 
         FIRST and then the commands AFTER go before it in the same round trip; nothing is applied where one fails.
-        Does it again where somebody else made or changed one of them at the same moment.
+        THEN goes behind it, once all is applied. Does it again where somebody else made or changed one of them at
+        the same moment.
         """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
         manager = f"--field-manager={field_manager}"
         checks = f"--validate={str(validate).lower()}"
         argv = ("apply", "--server-side", "--force-conflicts", manager, checks, "-f", "-", "-o", "json", *_API)
+
+        def try_it() -> list[Object]:
+            return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after, then=then)
+
         for _ in range(APPLY_TRIES - 1):
             try:
-                return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after)
+                return try_it()
             except KubernetesError as error:
                 if error.code not in ("already_exists", "conflict"):
                     raise
-        return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after)
+        return try_it()
 
     def patch(self, reference: str, namespace: str, patch: Object) -> Object:
         """Merge PATCH into one object, of the cluster or of NAMESPACE; returns it as it is then.
@@ -208,7 +215,11 @@ class Kubectl:
 
     def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
         """Delete all objects of KIND in NAMESPACE that SELECTOR matches, and do not wait for it."""
-        self._run("delete", kind, "-n", namespace, "-l", selector, "--ignore-not-found", "--wait=false", *_API)
+        self._run(*self.delete_selected_command(kind, namespace, selector)[len(self._command) :])
+
+    def delete_selected_command(self, kind: str, namespace: str, selector: str) -> tuple[str, ...]:
+        """The command that does what `delete_selected` does, to go behind another one in the same round trip."""
+        return self._argv("delete", kind, "-n", namespace, "-l", selector, "--ignore-not-found", "--wait=false", *_API)
 
     def wait_gone(self, reference: str, namespace: str, timeout: float) -> None:
         """Wait until the object that now has this name is gone. Raises TimeLimitError after TIMEOUT seconds."""
@@ -223,7 +234,7 @@ class Kubectl:
             raise still_there((reference,), namespace, timeout) from error
 
     def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
-        """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None at least once a second.
+        """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None after each TICK in between.
 
         A pod that goes away comes a last time as it was.
         Ends after TIMEOUT seconds, or earlier when the API server closes the watch.
@@ -235,7 +246,7 @@ class Kubectl:
             decode = codecs.getincrementaldecoder("utf-8")("replace").decode
             decoder, text, stderr = json.JSONDecoder(), "", b""
             while time.monotonic() < deadline:
-                output = process.read(min(1.0, deadline - time.monotonic()))
+                output = process.read(min(TICK, deadline - time.monotonic()))
                 stderr += output.stderr
                 text += decode(output.stdout)
                 while text := text.lstrip():
@@ -274,9 +285,12 @@ class Kubectl:
         timeout: float = REQUEST_TIMEOUT,
         first: HostStep | None = None,
         after: Sequence[Sequence[str]] = (),
+        then: Sequence[str] | None = None,
+        beside: Sequence[Sequence[str]] = (),
     ) -> bytes:
-        before = [*([first.argv] if first else []), *after]
-        completed = run(self._host, self._argv(*words), after=before, stdin=stdin, timeout=timeout)
+        ahead = [first.argv, *after] if first else [*after]
+        *ahead, last = [*ahead, self._argv(*words), then] if then else [*ahead, self._argv(*words)]
+        completed = run(self._host, last, after=ahead, beside=beside, stdin=stdin, timeout=timeout)
         if first is not None:
             completed = first.take(completed)
         if completed.exit_code != 0:
@@ -290,26 +304,33 @@ class Kubectl:
         timeout: float = REQUEST_TIMEOUT,
         first: HostStep | None = None,
         after: Sequence[Sequence[str]] = (),
+        then: Sequence[str] | None = None,
     ) -> list[Object]:
-        answer = self._run(*words, stdin=stdin, timeout=timeout, first=first, after=after)
+        answer = self._run(*words, stdin=stdin, timeout=timeout, first=first, after=after, then=then)
         if after:
             answer = answer[max(0, answer.find(b"{")) :]  # without what those wrote
-        return self._parsed(answer)
+        objects, rest = self._parsed(answer)
+        if rest and not then:
+            raise bad_answer(self._host, rest)
+        return objects
 
-    def _parsed(self, answer: bytes) -> list[Object]:
+    def _parsed(self, answer: bytes) -> tuple[list[Object], str]:
+        """The objects that ANSWER begins with, and the text behind them."""
         try:
-            return [checked(obj) for document in _documents(answer.decode()) for obj in _items(document)]
+            documents, rest = _documents(answer.decode())
+            return [checked(obj) for document in documents for obj in _items(document)], rest
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise bad_answer(self._host, answer.decode(errors="replace")) from error
 
 
-def _documents(text: str) -> Iterator[Any]:
-    """The JSON documents that follow one another in TEXT."""
-    decoder, text = json.JSONDecoder(), text.strip()
-    while text:
+def _documents(text: str) -> tuple[list[Any], str]:
+    """The JSON objects that follow one another at the beginning of TEXT, and the rest of it."""
+    decoder, found, text = json.JSONDecoder(), [], text.strip()
+    while text.startswith("{"):
         document, end = decoder.raw_decode(text)
-        yield document
+        found.append(document)
         text = text[end:].lstrip()
+    return found, text
 
 
 def _items(document: Any) -> list[Any]:

@@ -27,7 +27,7 @@ PROCESS = "lfgpods.io/process"
 LEASE_SECONDS = 20
 RENEW_EVERY = 6.0
 LAST_WORDS = 1.0
-"""Seconds that the last command of a holder that was killed is given to end on the host."""
+"""Seconds that the last command of a holder that was killed, or gave its lock back, is given to end on the host."""
 _POLL = (0.1, 0.2, 0.4, 0.8)
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ _in_use: set[str] = set()
 class OwnerLock:
     """The lock of one owner's objects.
 
-    `found` holds the objects of REFERENCES as they were when the lock had been taken; the two are one round trip,
-    which the commands AFTER begin, and `said` is what those wrote; None where the lock had to be taken over.
+    `found` holds the objects of REFERENCES as they were when the lock had been taken. The two are one round trip, and
+    so are the commands BESIDE them; `said` is what those wrote, nothing where the lock had to be taken over.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class OwnerLock:
         namespace: str,
         timeout: float,
         on_step: OnStep,
-        after: Sequence[Sequence[str]] = (),
+        beside: Sequence[Sequence[str]] = (),
     ) -> None:
         self.found: list[Object] = []
-        self.said: str | None = None
-        self.after = after
+        self.said = ""
         self._kubectl = kubectl
         self._references = references
+        self._beside = beside
         self._names = names
         self._namespace = namespace
         self._timeout = timeout
@@ -68,7 +68,7 @@ class OwnerLock:
         self._version = ""
         self._renewed = 0.0
         self._released = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._keeper = threading.Thread(target=self._keep, name="lfgpods-lock", daemon=True)
 
     def take(self) -> None:
         """Wait for the lock and take it.
@@ -81,20 +81,29 @@ class OwnerLock:
         except BaseException:
             _in_use.discard(self._token)
             raise
-        self._start(self._keep)
+        self._keeper.start()
 
     def release(self) -> None:
         """Give the lock back. Raises nothing: a Lease that stays expires."""
         if not self._released.is_set():
-            self._release()
-        for thread in self._threads:
-            thread.join()
+            self.released()
+            try:
+                self._kubectl.delete_selected(*self._selection)
+            except LfgpodsError as error:
+                log.warning(
+                    "the lock of %s was not given back, and will expire: %s", self._names.namespace, error.message
+                )
+        self._keeper.join()
 
-    def release_soon(self) -> None:
-        """Give the lock back beside what the caller does next; `release` then only waits for that."""
-        if not self._released.is_set():
-            self._released.set()
-            self._start(self._release)
+    @property
+    def release_command(self) -> tuple[str, ...]:
+        """The command that gives the lock back, to go behind the last change in its round trip; see `released`."""
+        return self._kubectl.delete_selected_command(*self._selection)
+
+    def released(self) -> None:
+        """Take note that the lock was given back by `release_command`."""
+        self._released.set()
+        _in_use.discard(self._token)
 
     def check(self) -> None:
         """Raise KubernetesError unless the lock is still held: to be asked before what cannot be undone."""
@@ -111,8 +120,8 @@ class OwnerLock:
         while True:
             asked = _now_awake_or_not()
             try:
-                self.said, lease, self.found = self._kubectl.create_and_get(
-                    self._lease(), self._references, self._names.namespace, after=self.after
+                lease, self.found, self.said = self._kubectl.create_and_get(
+                    self._lease(), self._references, self._names.namespace, beside=self._beside
                 )
                 return self._held(lease, asked)
             except KubernetesError as error:
@@ -164,11 +173,13 @@ class OwnerLock:
             try:
                 self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
             except LfgpodsError as error:
-                if self._released.is_set():
+                lost = error.code in ("conflict", "not_found") and not self._is_still_ours()
+                if lost:
+                    self._renewed = float("-inf")
+                if self._released.wait(LAST_WORDS):
                     return  # given back meanwhile
                 log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
-                if error.code in ("conflict", "not_found") and not self._is_still_ours():
-                    self._renewed = float("-inf")
+                if lost:
                     return
 
     def _is_still_ours(self) -> bool:
@@ -182,19 +193,9 @@ class OwnerLock:
             return True  # nobody knows; the next renewal tells
         return False
 
-    def _release(self) -> None:
-        self._released.set()
-        try:
-            self._kubectl.delete_selected("leases", self._namespace, f"{HOLDER}={self._token}")
-        except LfgpodsError as error:
-            log.warning("the lock of %s was not given back, and will expire: %s", self._names.namespace, error.message)
-        finally:
-            _in_use.discard(self._token)
-
-    def _start(self, work: object) -> None:
-        thread = threading.Thread(target=work, name="lfgpods-lock", daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
+    @property
+    def _selection(self) -> tuple[str, str, str]:
+        return "leases", self._namespace, f"{HOLDER}={self._token}"
 
     def _lease(self) -> Object:
         now = _now()

@@ -278,8 +278,7 @@ class PodManager:
             self._store.remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
-            made, notices = self._cluster.apply(owner, drawn, snapshot, on_step, root_is_made=root_is_made)
-            lock.release_soon()
+            made, notices = self._cluster.apply(owner, drawn, snapshot, lock, on_step, root_is_made=root_is_made)
             if until is not None:
                 left = max(1.0, until - time.monotonic())
                 of_class = drawn.volume is None

@@ -1,6 +1,6 @@
 """Where a pod can run: the nodes as they are now, the one that has the volume folders, and the storage classes.
 
-What has to be asked for every create travels in the round trip that takes the lock, see `questions`.
+What has to be asked for a create travels beside what takes the lock, see `questions`.
 """
 
 from __future__ import annotations
@@ -45,17 +45,24 @@ class Placement:
         hardening = settings.hardening
         self._networks = hardening.pod_cidrs or (None if hardening.network_policy else ())
         self._nodes: tuple[Node, ...] = ()
-        self._looked = float("-inf")
+        self._looked = self._asked = float("-inf")
+        self._looking = threading.Lock()
         self._classes: frozenset[str] | None = None
         self._forbidden: set[str] = set()
         self._called: frozenset[str] | None = None
 
     def questions(self, storage_class: str | None) -> list[tuple[str, ...]]:
-        """The commands whose answers `learn` takes, for a pod with a volume of STORAGE_CLASS, or with a folder."""
+        """The commands whose answers `learn` takes, for a pod with a volume of STORAGE_CLASS, or with a folder.
+
+        What another thread has just been given to ask is not asked again. What no answer comes to, as an account may
+        not ask everything, is asked once more by itself where it is needed.
+        """
         forms = {}
-        stale = time.monotonic() - self._looked > FRESH
-        if stale and (storage_class is None or self._networks is None):
-            forms[_NODES] = f"jsonpath={JSONPATH}"
+        with self._looking:
+            now = time.monotonic()
+            if self._needs_nodes(in_folder=storage_class is None) and now - max(self._looked, self._asked) > FRESH:
+                self._asked = now
+                forms[_NODES] = f"jsonpath={JSONPATH}"
         if storage_class is not None:
             forms[_CLASSES] = "name"
         asked = [kind for kind in forms if kind not in self._forbidden]
@@ -69,14 +76,6 @@ class Placement:
         if classes := {line.removeprefix(_CLASS) for line in lines if line.startswith(_CLASS)}:
             self._classes = frozenset(classes)
 
-    def is_refused(self, error: KubernetesError) -> bool:
-        """Whether ERROR says that this account may not ask one of the questions, which then is not asked again."""
-        refused = {kind for kind in (_NODES, _CLASSES) if kind in error.message} - self._forbidden
-        if error.code != "forbidden" or not refused:
-            return False
-        self._forbidden |= refused
-        return True
-
     @property
     def networks(self) -> tuple[str, ...]:
         """The networks of the cluster's pods: those of the settings, else what the nodes tell."""
@@ -84,10 +83,11 @@ class Placement:
 
     def nodes(self, *, within: float = float("inf")) -> tuple[Node, ...]:
         """The nodes as they were at most WITHIN seconds ago; none where this account may not look."""
-        if time.monotonic() - self._looked > within or self._looked < 0:
-            self.learn(self._listed(_NODES, f"jsonpath={JSONPATH}"))
-            self._looked = time.monotonic()
-        return self._nodes
+        with self._looking:
+            if time.monotonic() - self._looked > within or self._looked < 0:
+                self.learn(self._listed(_NODES, f"jsonpath={JSONPATH}"))
+                self._looked = time.monotonic()
+            return self._nodes
 
     def check_class(self, name: str) -> None:
         """Raise KubernetesError where the cluster has no storage class NAME."""
@@ -141,7 +141,7 @@ class Placement:
         Raises KubernetesError after GRACE seconds, with cause and remedy.
         """
         began = time.monotonic()
-        within = FRESH if self._looked >= 0 else float("inf")
+        within = FRESH
         while nodes := self._candidates(volume, in_folder, within):
             trouble = trouble_of(nodes, volume)
             if not trouble:
@@ -154,9 +154,12 @@ class Placement:
             within = 0.0
 
     def _candidates(self, volume: Object | None, in_folder: bool, within: float) -> Sequence[Node]:
-        nodes = self.nodes(within=within) if self._looked >= 0 else ()
+        nodes = self.nodes(within=within) if self._needs_nodes(in_folder) else ()
         node = self.folder_node() if in_folder and nodes and tied_to(volume) is None else None
         return [one for one in nodes if one.name == node.name] if node else nodes
+
+    def _needs_nodes(self, in_folder: bool) -> bool:
+        return in_folder or self._networks is None
 
     def _host_names(self) -> frozenset[str]:
         if self._called is None:
@@ -171,8 +174,9 @@ class Placement:
         try:
             return self._kubectl.list_text(kind, form)
         except KubernetesError as error:
-            if not self.is_refused(error):
+            if error.code != "forbidden":
                 raise
+            self._forbidden.add(kind)
             return ""
 
 

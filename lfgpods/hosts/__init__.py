@@ -86,23 +86,36 @@ class Host(Protocol):
     def when_full(self, make_room: Callable[[], object]) -> None:
         """Have MAKE_ROOM called, from a thread of its own, when a command waits because no more can be open."""
 
-    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
+    def open(
+        self,
+        argv: Sequence[str],
+        *,
+        after: Sequence[Sequence[str]] = (),
+        beside: Sequence[Sequence[str]] = (),
+        ends_with_us: bool = False,
+    ) -> Process:
         """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost.
 
         The commands in AFTER run first, each only if the one before it ended with 0, on the same streams; the first
         other exit code ends them all. So several steps cost one round trip.
+
+        The commands BESIDE run one after the other while all those do, without stdin. What they write to stdout
+        comes once the others have ended with 0; how they end, and why, is not told.
         """
 
     def close(self) -> None:
         """Give the connection back; a later command opens a new one."""
 
 
-def in_sequence(commands: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """One argument vector that runs COMMANDS in a shell, each only if the one before it ended with 0."""
-    if len(commands) == 1:
+def in_sequence(commands: Sequence[Sequence[str]], *, beside: Sequence[Sequence[str]] = ()) -> tuple[str, ...]:
+    """One argument vector that does in a shell what `Host.open` says; COMMANDS are those it comes after, and it."""
+    if len(commands) == 1 and not beside:
         return tuple(commands[0])
     *first, last = map(shlex.join, commands)
-    return ("sh", "-c", " && ".join([*first, f"exec {last}"]))
+    if not beside:
+        return ("sh", "-c", " && ".join([*first, f"exec {last}"]))
+    aside, main = "; ".join(map(shlex.join, beside)), " && ".join([*first, last, "cat <&3"])
+    return ("sh", "-c", f"exec 4<&0; {{ {aside}; }} </dev/null 2>/dev/null 4<&- | {{ {main}; }} 3<&0 <&4 4<&-")
 
 
 def run(
@@ -110,20 +123,23 @@ def run(
     argv: Sequence[str],
     *,
     after: Sequence[Sequence[str]] = (),
+    beside: Sequence[Sequence[str]] = (),
     stdin: bytes = b"",
     timeout: float = 60.0,
 ) -> Completed:
-    """Run a command, and before it those in AFTER, to its end on HOST; STDIN is meant for kilobytes, not for bulk.
+    """Run a command, with those AFTER which it comes and those BESIDE it, to its end on HOST; see `Host.open`.
+
+    STDIN is meant for kilobytes, not for bulk.
 
     Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost or answers without end.
     """
-    with closing(host.open(argv, after=after, ends_with_us=not stdin)) as process:
+    with closing(host.open(argv, after=after, beside=beside, ends_with_us=not stdin)) as process:
         if stdin:
             with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
                 process.write(stdin)
             process.close_stdin()
         stdout = bytearray()
-        exit_code, stderr = _to_its_end(process, host, (*after, argv), stdout.extend, timeout, timeout)
+        exit_code, stderr = _to_its_end(process, host, (*beside, *after, argv), stdout.extend, timeout, timeout)
         return Completed(exit_code, bytes(stdout), stderr)
 
 

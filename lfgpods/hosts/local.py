@@ -29,11 +29,16 @@ class LocalHost:
         """It never is."""
 
     def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        after: Sequence[Sequence[str]] = (),
+        beside: Sequence[Sequence[str]] = (),
+        ends_with_us: bool = False,
     ) -> LocalProcess:
+        pipe, words = subprocess.PIPE, in_sequence([*after, argv], beside=beside)
         try:
-            pipe = subprocess.PIPE
-            child = subprocess.Popen(in_sequence([*after, argv]), stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+            child = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         except FileNotFoundError:
             return self.open(["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]])
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,9 @@ class CountingHost(SshHost):
 
     commands = 0
 
-    def open(  # type: ignore[override]
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> Process:
+    def open(self, argv: Sequence[str], **how: Any) -> Process:  # type: ignore[override]
         self.commands += 1
-        return super().open(argv, after=after, ends_with_us=ends_with_us)
+        return super().open(argv, **how)
 
 
 def write(manager: PodManager, owner: Owner, text: str) -> None:

@@ -151,9 +151,7 @@ class HostileHost:
         self._clock = clock
         self._count = 0
 
-    def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> HostileProcess:
+    def open(self, argv: Sequence[str], **how: Any) -> HostileProcess:
         self._clock.advance()
         self._count += 1
         if self._count > self.MOST:
@@ -177,11 +175,11 @@ class TurncoatHost:
         self._lock = threading.Lock()
         self.name, self.address = host.name, host.address
 
-    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
+    def open(self, argv: Sequence[str], **how: Any) -> Process:
         with self._lock:
             self._left -= 1
             now = self._left == -1
-        return HostileProcess(self._reply) if now else self._host.open(argv, after=after, ends_with_us=ends_with_us)
+        return HostileProcess(self._reply) if now else self._host.open(argv, **how)
 
     def when_full(self, make_room: Callable[[], object]) -> None: ...
 

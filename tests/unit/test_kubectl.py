@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,7 @@ class ScriptedHost:
         self.process = ScriptedProcess(exit_code, chunks, stderr)
         self.argv: list[str] = []
 
-    def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> ScriptedProcess:
+    def open(self, argv: Sequence[str], **how: Any) -> ScriptedProcess:
         self.argv = list(argv)
         return self.process
 
@@ -75,7 +74,7 @@ def test_apply_is_done_again_where_somebody_else_was_first() -> None:
     taken = b'Error from server (AlreadyExists): services "s" already exists'
     host = ScriptedHost(json.dumps(OBJECT).encode())
     answers = [ScriptedProcess(1, [], taken), ScriptedProcess(1, [], taken), host.process]
-    host.open = lambda argv, *, after=(), ends_with_us=False: answers.pop(0)  # type: ignore[method-assign]
+    host.open = lambda argv, **how: answers.pop(0)  # type: ignore[method-assign]
     assert Kubectl(host).apply([OBJECT]) == [OBJECT]
     assert answers == []
 

@@ -31,14 +31,14 @@ class OneLease:
         self.failure: Exception | None = None
 
     def create_and_get(
-        self, obj: Object, references: Sequence[str], namespace: str, *, after: Sequence[Sequence[str]] = ()
-    ) -> tuple[str, Object, list[Object]]:
+        self, obj: Object, references: Sequence[str], namespace: str, *, beside: Sequence[Sequence[str]] = ()
+    ) -> tuple[Object, list[Object], str]:
         if self.lease is not None:
             raise KubernetesError("there", code="already_exists")
         self._put(obj)
         if self.failure:
             raise self.failure
-        return "said", self.copy(), [{"kind": "found"}]
+        return self.copy(), [{"kind": "found"}], "said"
 
     def get(self, references: Sequence[str], namespace: str) -> list[Object]:
         if references != ["lease/lfgpods-proj-a"]:
@@ -61,6 +61,9 @@ class OneLease:
     def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
         if self.lease and f"{HOLDER}={self.lease['metadata']['labels'][HOLDER]}" == selector:
             self.lease = None
+
+    def delete_selected_command(self, kind: str, namespace: str, selector: str) -> tuple[str, ...]:
+        return ("delete", kind, namespace, selector)
 
     def hold(self, process: str = ELSEWHERE) -> None:
         metadata = {"name": "lfgpods-proj-a", "labels": {HOLDER: "them"}, "annotations": {PROCESS: process}}
@@ -114,7 +117,6 @@ def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
     assert (lock.said, lock.found) == ("said", [{"kind": "found"}])
     assert kubectl.lease is not None
     lock.check()
-    lock.release_soon()
     lock.release()
     assert kubectl.lease is None
     with pytest.raises(KubernetesError, match="lost"):
@@ -135,7 +137,7 @@ def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLeas
     lock = lock_on(kubectl)
     lock.take()
     assert clock.now - start > 20
-    assert lock.said is None
+    assert lock.said == ""
     assert lock.found == [{"kind": "found"}]
     lock.release()
     assert kubectl.lease is None
@@ -192,14 +194,28 @@ def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
         raise KubernetesError("gone", code="not_found")
 
     monkeypatch.setattr(locks, "RENEW_EVERY", 0.0)
+    monkeypatch.setattr(locks, "LAST_WORDS", 5.0)
     monkeypatch.setattr(kubectl, "patch", too_late)
     lock = lock_on(kubectl)
     lock.take()
     assert renewing.wait(5)
-    lock.release_soon()
     given_back.set()
+    lock.released()
     lock.release()
-    assert (kubectl.lease, caplog.messages) == (None, [])
+    assert caplog.messages == []
+
+
+def test_a_lock_that_was_given_back_by_its_command_is_not_given_back_again(kubectl: OneLease) -> None:
+    lock = lock_on(kubectl)
+    lock.take()
+    assert lock.release_command == ("delete", "leases", "default", f"{HOLDER}={lock._token}")
+    lock.released()
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+    assert is_orphan(kubectl.copy())
+    kubectl.hold()  # somebody else's by now
+    lock.release()
+    assert kubectl.lease is not None
 
 
 def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:

@@ -48,7 +48,7 @@ class Server:
         self._answer = answer
         self.asked: list[tuple[str, dict[str, str]]] = []
 
-    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Answer:
+    def open(self, argv: Sequence[str], **how: Any) -> Answer:
         path = argv[3] if argv[2] == "--raw" else f"/{argv[2]}"
         parts = urlsplit(path)
         query = {name: value for name, [value] in parse_qs(parts.query).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,10 +67,11 @@ def test_of_several_the_one_that_is_named_has_the_folders_and_no_guess_is_made()
     assert (refused.value.code, unknown.node_here()) == ("unknown_node", None)
 
 
-def test_what_was_told_with_the_lock_is_not_asked_again() -> None:
+def test_what_was_told_beside_the_lock_is_not_asked_again() -> None:
     kubectl = Answers(ONE)
     told = placement(kubectl)
     assert len(told.questions(None)) == 1
+    assert told.questions(None) == [], "another thread asks already"
     told.learn(f"some noise\n{ONE}{TWO}")
     assert (len(told.nodes()), told.questions(None), kubectl.asked) == (2, [], 0)
 
@@ -81,16 +84,44 @@ def test_with_a_class_only_what_is_needed_is_asked() -> None:
     assert with_networks.networks == ("10.244.0.0/16",)
 
 
-def test_who_may_not_see_the_nodes_is_asked_for_them_once() -> None:
+def test_who_may_not_see_the_nodes_is_asked_for_them_once_more_and_then_no_more() -> None:
     kubectl = Answers(None)
     blind = placement(kubectl)
-    refusal = KubernetesError('nodes is forbidden: cannot list resource "nodes"', code="forbidden")
-    assert (blind.is_refused(refusal), blind.is_refused(refusal), blind.questions(None)) == (True, False, [])
+    assert len(blind.questions(None)) == 1
+    blind.learn("")
     assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
-    assert kubectl.asked == 0
-    assert not blind.is_refused(KubernetesError("nodes are on fire", code="cluster_unreachable"))
+    blind.check_reach(None, in_folder=True, grace=0.0, on_step=print)
+    assert (kubectl.asked, blind.questions(None)) == (1, [])
     with pytest.raises(KubernetesError, match="may not see"):
         placement(Answers(None), LFGPODS_NODE="one").folder_node()
+
+
+def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl = Answers(ONE)
+    cut_off = placement(kubectl)
+
+    def unreachable(kind: str, form: str) -> str:
+        raise KubernetesError("nodes are on fire", code="cluster_unreachable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kubectl, "list_text", unreachable)
+        with pytest.raises(KubernetesError, match="on fire"):
+            cut_off.nodes()
+    assert len(cut_off.nodes()) == 1
+
+
+def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
+    kubectl = Answers(ONE)
+    shared = placement(kubectl)
+    together = threading.Barrier(8)
+
+    def look(_: int) -> int:
+        together.wait()
+        return len(shared.questions(None)) + 10 * len(shared.nodes())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(look, range(8))) == [10] * 7 + [11]
+    assert kubectl.asked == 1
 
 
 @pytest.mark.parametrize(("trouble", "code"), [(CORDONED, "node_cordoned"), (SILENT, "node_unreachable")])

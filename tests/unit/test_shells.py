@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +32,8 @@ class CountingHost(LocalHost):
     def when_full(self, make_room: Callable[[], object]) -> None:
         self.make_room = make_room
 
-    def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
-    ) -> LocalProcess:
-        process = super().open(argv, after=after, ends_with_us=ends_with_us)
+    def open(self, argv: Sequence[str], **how: Any) -> LocalProcess:
+        process = super().open(argv, **how)
         with self._lock:
             self.opened.append(process)
         limit = self.capacity

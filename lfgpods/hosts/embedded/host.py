@@ -64,14 +64,21 @@ class EmbeddedHost:
     def faults(self, faults: Faults) -> None:
         self._cluster.faults = faults
 
-    def open(self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False) -> Process:
-        """See Host. `kubectl exec` is taken by itself only."""
+    def open(
+        self,
+        argv: Sequence[str],
+        *,
+        after: Sequence[Sequence[str]] = (),
+        beside: Sequence[Sequence[str]] = (),
+        ends_with_us: bool = False,
+    ) -> Process:
+        """See Host. `kubectl exec` is taken by itself only, and commands BESIDE others run when those have ended."""
         commands = (*after, argv)
         calls = [self._kubectl_words(command) for command in commands]
-        if all(call is None for call in calls):
+        if all(call is None for call in calls) and not beside:
             return self._machine.open(argv, after=after, ends_with_us=ends_with_us)
         try:
-            if not after and calls[0] is not None:
+            if len(commands) == 1 and not beside and calls[0] is not None:
                 arguments = parse(calls[0])
                 if arguments.verb == "exec":
                     return self._exec(arguments)
@@ -82,6 +89,10 @@ class EmbeddedHost:
             for command, call in zip(commands, calls, strict=True):
                 if code := self._run(command, call, streams):
                     return code
+            for command in beside:
+                with closing(self.open(command)) as process:
+                    process.close_stdin()
+                    streams.pass_on(process, with_stderr=False)
             return 0
 
         process = InterpretedProcess(interpret)

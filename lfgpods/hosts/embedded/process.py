@@ -53,14 +53,14 @@ class Streams:
             self._stderr += text.encode()
             self._changed.notify_all()
 
-    def pass_on(self, process: Process) -> int:
+    def pass_on(self, process: Process, *, with_stderr: bool = True) -> int:
         """Write what PROCESS writes until it has ended; its exit code. Raises ClosedError."""
         while True:
             output = process.read(_PATIENCE)
             with self._changed:
                 self._check()
                 self._stdout += output.stdout
-                self._stderr += output.stderr
+                self._stderr += output.stderr if with_stderr else b""
                 self._changed.notify_all()
             if output.ended:
                 return KILLED if process.exit_code is None else process.exit_code

@@ -65,11 +65,16 @@ class SshHost:
         self._pool.make_room = make_room
 
     def open(
-        self, argv: Sequence[str], *, after: Sequence[Sequence[str]] = (), ends_with_us: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        after: Sequence[Sequence[str]] = (),
+        beside: Sequence[Sequence[str]] = (),
+        ends_with_us: bool = False,
     ) -> SshProcess:
         token = secrets.token_hex(16)
         script = _RUN_WHILE_STDIN_IS_OPEN if ends_with_us else _RUN
-        line = "exec " + shlex.join(["sh", "-c", script, token, *in_sequence([*after, argv])])
+        line = "exec " + shlex.join(["sh", "-c", script, token, *in_sequence([*after, argv], beside=beside)])
         try:
             channel, release = self._pool.open_channel()
             process = SshProcess(channel, token.encode() + b"\n", self.name, release)

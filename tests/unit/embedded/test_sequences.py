@@ -1,4 +1,4 @@
-"""Several commands in one round trip: each only if the one before it ended with 0, on the same streams."""
+"""Several commands in one round trip: one after the other on the same streams, or beside those."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.hosts import run
+from lfgpods.hosts import Host, run
+from lfgpods.hosts.local import LocalHost
 from lfgpods.testing import EmbeddedLfgpods
 from tests.waiting import eventually
 
@@ -52,6 +53,39 @@ def test_the_first_other_exit_code_ends_them_all(
 ) -> None:
     done = run(embedded.host, ("kubectl", "version"), after=[first])
     assert (done.exit_code, done.stdout, done.stderr) == (code, b"", stderr)
+
+
+@pytest.fixture(params=["embedded", "local"])
+def host(request: pytest.FixtureRequest, embedded: EmbeddedLfgpods) -> Host:
+    return embedded.host if request.param == "embedded" else LocalHost()
+
+
+def test_what_runs_beside_the_others_is_told_after_them_and_its_troubles_are_not(host: Host) -> None:
+    beside = [(*SAY, "three\n", "5"), ("no-such-program-at-all",), ("cat",), (*SAY, "four\n", "0")]
+    done = run(host, ("cat",), after=[(*SAY, "one\n", "0")], beside=beside, stdin=b"two\n")
+    assert (done.exit_code, done.stderr) == (0, b"err")
+    assert done.stdout == (b"one\ntwo\nthree\nfour\n" if isinstance(host, LocalHost) else b"one\nthree\nfour\n")
+
+
+def test_what_runs_beside_others_that_fail_is_not_told(host: Host) -> None:
+    done = run(host, ("true",), after=[(*SAY, "one\n", "6")], beside=[(*SAY, "two\n", "0")])
+    assert (done.exit_code, done.stdout, done.stderr) == (6, b"one\n", b"err")
+
+
+def test_what_runs_beside_the_others_may_write_more_than_fits_into_a_pipe(host: Host) -> None:
+    done = run(host, ("echo", "one"), beside=[("sh", "-c", "yes | head -c 300000")])
+    assert (done.exit_code, done.stdout) == (0, b"one\n" + b"y\n" * 150_000)
+
+
+def test_what_runs_beside_the_others_runs_at_the_same_time(tmp_path: Path) -> None:
+    meet = ("sh", "-c", f"for n in $(seq 100); do [ -e {tmp_path}/there ] && exit; sleep 0.1; done; exit 1")
+    done = run(LocalHost(), meet, beside=[("touch", str(tmp_path / "there"))])
+    assert done.exit_code == 0
+
+
+def test_kubectl_can_be_what_runs_beside_others(embedded: EmbeddedLfgpods) -> None:
+    done = run(embedded.host, CREATE, beside=[GET], stdin=NAMESPACE)
+    assert (done.exit_code, done.stdout) == (0, b"namespace/a created\nnamespace/a\n")
 
 
 def test_without_kubectl_they_run_on_this_machine(embedded: EmbeddedLfgpods) -> None:
