@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from lfgpods.errors import KubernetesError, TimeLimitError
 from lfgpods.kubectl import Kubectl
@@ -18,9 +17,9 @@ PROVISIONING_GRACE = 30.0
 """Seconds that a provisioner which fails is given to succeed after all."""
 POD_EXPECTED_AFTER = 3.0
 PATIENCE = (0.6, 1.5)
-"""Seconds after which a container that does not start is looked into: at least, and on a busy host at most."""
+"""Seconds after which a pod that does not start is touched: at least, and on a busy host at most."""
 BUSY = 3.0
-"""How many times as long as its pod took to come this far it is waited for within that."""
+"""How many times as long as the pod took to come this far it is waited for within that."""
 RELIST_AFTER = 10.0
 ENDING_PATIENCE = 4.0
 """Seconds after which a pod that does not end is touched; most take less than three."""
@@ -72,7 +71,7 @@ def wait_ready(
                     continue
             if diagnosis.error is None:
                 failing_since.clear()
-                if starting.is_late(pod, now) and _mount_was_refused(kubectl, names):
+                if starting.is_late(pod, now):
                     touch(kubectl, f"pod/{pod['metadata']['name']}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
@@ -135,7 +134,12 @@ def _is_of_provisioner(event: Object) -> bool:
 
 
 class _Starting:
-    """Which pod is being started since when; it is late after PATIENCE, and then ever more rarely."""
+    """Which pod is being started since when; it is late after PATIENCE, and then ever more rarely.
+
+    Its node may have asked for the claim before the API server knew that the pod is the node's. kubelet then tries
+    again after 10 to 15 s, or as soon as the pod changes. Only an event tells of that, and to look for it takes as
+    long as to touch the pod, which does no harm to one that only takes its time.
+    """
 
     def __init__(self, began: float) -> None:
         self._began = began
@@ -152,20 +156,8 @@ class _Starting:
         if now - self._since < self._patience:
             return False
         self._since = now
-        self._patience *= 2
+        self._patience *= 3
         return True
-
-
-def _mount_was_refused(kubectl: Kubectl, names: Names) -> bool:
-    """Whether the node asked for the claim before the API server knew that the pod is the node's.
-
-    kubelet then tries again after 10 to 15 s, or as soon as the pod changes.
-    """
-    with suppress(KubernetesError):
-        return any(
-            "no relationship found" in str(event.get("message")) for event in kubectl.get_warnings(names.namespace)
-        )
-    return False
 
 
 def touch(kubectl: Kubectl, reference: str, names: Names) -> bool:

@@ -36,7 +36,6 @@ class Scene(ABC):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.looks: list[float] = []
         self.touched: list[tuple[float, str]] = []
         self.warnings: list[Object] = []
         self.refused_until = 0.0
@@ -61,7 +60,6 @@ class Scene(ABC):
         return [{"spec": {"template": {}}, "status": {"conditions": conditions}}]
 
     def get_warnings(self, namespace: str) -> list[Object]:
-        self.looks.append(self.clock.now)
         return self.warnings
 
     def patch(self, reference: str, namespace: str, patch: Object) -> None:
@@ -97,42 +95,47 @@ def ended(scene: Scene, timeout: float = 100.0) -> None:
     wait_ended(scene, NAMES, (), timeout, lambda step: None)  # type: ignore[arg-type]
 
 
-def test_a_pod_whose_node_asked_for_the_claim_too_early_is_touched(clock: Clock) -> None:
-    class Refused(Scene):
-        def pod(self) -> Object:
-            return pod(ready=bool(self.touched))
-
-    scene = Refused(clock)
-    scene.warnings = [{"reason": "FailedMount", "message": "no relationship found between node 'n' and this object"}]
-    assert ready(scene)["metadata"]["name"] == "proj-a-dep-x"
-    assert [reference for _, reference in scene.touched] == ["pod/proj-a-dep-x"]
-    assert clock.now < 5
-
-
-@pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (0.5, 2.5)])
-def test_it_is_looked_into_soon_and_on_a_busy_host_a_little_later(clock: Clock, tick: float, within: float) -> None:
+@pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (1.0, 3.0)])
+def test_a_pod_that_does_not_start_is_touched_soon_and_on_a_busy_host_a_little_later(
+    clock: Clock, tick: float, within: float
+) -> None:
     class Refused(Scene):
         def pod(self) -> Object:
             return pod(ready=bool(self.touched))
 
     scene = Refused(clock)
     scene.tick = tick
-    scene.warnings = [{"reason": "FailedMount", "message": "no relationship found between node 'n' and this object"}]
-    assert ready(scene)
-    assert 0.6 <= scene.looks[0] <= within
+    assert ready(scene)["metadata"]["name"] == "proj-a-dep-x"
+    [(moment, reference)] = scene.touched
+    assert (0.6 <= moment <= within, reference) == (True, "pod/proj-a-dep-x")
 
 
-def test_a_pod_that_only_takes_its_time_is_left_alone_and_looked_into_ever_more_rarely(clock: Clock) -> None:
+def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> None:
     class Slow(Scene):
         def pod(self) -> Object:
-            return pod(ready=self.clock.now > 30)
+            return pod(ready=self.clock.now > 100)
 
     scene = Slow(clock)
-    assert ready(scene)
-    assert scene.touched == []
-    pauses = [later - earlier for earlier, later in itertools.pairwise(scene.looks)]
-    assert len(scene.looks) <= 5
+    scene.tick = 0.2
+    assert ready(scene, timeout=200)
+    moments = [moment for moment, _ in scene.touched]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert 3 <= len(moments) <= 5
     assert pauses == sorted(pauses)
+
+
+def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
+    class Failing(Scene):
+        def pod(self) -> Object:
+            failing = pod()
+            waiting = {"reason": "ErrImagePull", "message": "no such image"}
+            failing["status"]["containerStatuses"][0]["state"] = {"waiting": waiting}
+            return failing
+
+    scene = Failing(clock)
+    with pytest.raises(KubernetesError, match="cannot be pulled"):
+        ready(scene)
+    assert scene.touched == []
 
 
 def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
