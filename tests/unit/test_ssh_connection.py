@@ -11,6 +11,7 @@ import pytest
 
 from lfgpods.hosts.ssh import config, connection
 from lfgpods.hosts.ssh.connection import Direct
+from lfgpods.hosts.ssh.line import WatchedTransport
 from lfgpods.settings import SshSettings, load_settings
 
 
@@ -79,6 +80,25 @@ def test_a_connection_that_was_hung_up_can_still_be_asked_how_it_ended(ssh_confi
     direct.open()
     direct.close()
     assert direct.transport is Client.transport
+
+
+def test_a_connection_ends_without_an_error_when_its_gateway_is_gone() -> None:
+    class Channel:
+        """Through a gateway: what paramiko's does where the connection that it lies on has ended."""
+
+        _closed = False
+
+        def settimeout(self, _: float) -> None: ...
+
+        def close(self) -> None:
+            if not self._closed:
+                self._closed = True
+                raise EOFError
+
+    transport: Any = WatchedTransport(Channel())
+    transport.active = True
+    transport.close()
+    assert not transport.is_active()
 
 
 def test_neither_fabric_nor_invoke_is_loaded_for_a_plain_connection() -> None:

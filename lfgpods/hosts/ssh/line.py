@@ -25,6 +25,9 @@ Beats are counted rather than seconds, so that a process which was itself stoppe
 HASTE = 24
 """Packets until the first command runs, and a few more."""
 
+LOST = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises for a connection that is gone, whichever step notices it."""
+
 
 class _Listening(Packetizer):
     """Knows whether a packet came. Any packet will do: a slow link may be busy with more urgent ones than an answer.
@@ -48,6 +51,11 @@ class _Listening(Packetizer):
             with contextlib.suppress(OSError):  # closed meanwhile
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return message
+
+    def close(self) -> None:
+        # Behind a gateway the socket is a channel, which says goodbye over a connection that may be gone by now.
+        with contextlib.suppress(*LOST):
+            super().close()
 
 
 class WatchedTransport(paramiko.Transport):
@@ -84,5 +92,5 @@ class WatchedTransport(paramiko.Transport):
                 question.start()
 
     def _ask(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the transport's own end tells the rest
+        with contextlib.suppress(*LOST):  # the transport's own end tells the rest
             self.global_request("keepalive@openssh.com", wait=True)

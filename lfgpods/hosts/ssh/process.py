@@ -11,10 +11,9 @@ import paramiko
 
 from lfgpods.errors import HostError
 from lfgpods.hosts import Output
+from lfgpods.hosts.ssh.line import LOST
 
 _CHUNK = 65536
-_LOST = (OSError, EOFError, paramiko.SSHException)
-"""What paramiko raises for a connection that is gone, whichever step notices it."""
 
 
 class SshProcess:
@@ -54,15 +53,15 @@ class SshProcess:
     def write(self, data: bytes) -> None:
         try:
             self._channel.sendall(data)
-        except _LOST as error:
+        except LOST as error:
             raise BrokenPipeError(f"the command on {self._host} takes no more input") from error
 
     def close_stdin(self) -> None:
-        with contextlib.suppress(*_LOST):
+        with contextlib.suppress(*LOST):
             self._channel.shutdown_write()
 
     def close(self) -> None:
-        with contextlib.suppress(*_LOST):
+        with contextlib.suppress(*LOST):
             self._channel.close()
         if self._release is not None:
             self._release()
