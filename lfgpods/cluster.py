@@ -192,6 +192,10 @@ class Cluster:
             if not going and not abandoned:
                 return snapshot
             on_step("waiting for an earlier deletion to end")
+            if is_going(snapshot.namespace):  # and all that is in it
+                self.removal.remove_namespace(owner, snapshot, deadline - time.monotonic(), on_step)
+                snapshot = self.snapshot(owner)
+                continue
             if f"persistentvolume/{names.volume}" in going:
                 # It waits for its claim, and that for the pod; its files stay.
                 self.kubectl.delete([*deletable][:2], names.namespace)

@@ -91,7 +91,7 @@ class Removal:
             lock.check()
             if snapshot.volume:
                 self._provisioned.begin_purge(snapshot.volume)
-            self._remove_namespace(owner, snapshot, timeout, on_step)
+            self._purge_namespace(owner, snapshot, timeout, on_step)
             if snapshot.volume:
                 self._provisioned.end_purge(snapshot.volume, max(deadline, time.monotonic() + _LAST_LOOK), on_step)
             return snapshot.exists
@@ -102,7 +102,7 @@ class Removal:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
-        self._remove_namespace(owner, snapshot, timeout, on_step)
+        self._purge_namespace(owner, snapshot, timeout, on_step)
         if not (snapshot.volume or self.looks_for_folders):
             return snapshot.exists
         on_step("removing the volume folder")
@@ -119,25 +119,32 @@ class Removal:
         """Whether there may be volume folders of which the cluster does not know."""
         return self._settings.defaults.storage_class is None
 
-    def _remove_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+    def remove_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+        """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
+
+        Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
+        """
         names = names_of(owner)
         namespace = f"namespace/{names.namespace}"
+        deadline = time.monotonic() + timeout
+        references = [
+            f"deployment/{names.deployment}",
+            f"service/{names.service}",
+            f"persistentvolumeclaim/{names.claim}",
+            namespace,
+        ]
+        self._kubectl.delete(references, names.namespace)
+        wait_ended(self._kubectl, names, snapshot.pods, deadline - time.monotonic(), on_step)
+        self._forget_ended_pods(owner)
+        touch(self._kubectl, namespace, names)
+        on_step("waiting for the namespace to end")
+        self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
+
+    def _purge_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+        names = names_of(owner)
         if snapshot.namespace:
-            deadline = time.monotonic() + timeout
-            references = [
-                f"deployment/{names.deployment}",
-                f"service/{names.service}",
-                f"persistentvolumeclaim/{names.claim}",
-                namespace,
-            ]
-            # Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
-            self._kubectl.delete(references, names.namespace)
-            wait_ended(self._kubectl, names, snapshot.pods, deadline - time.monotonic(), on_step)
-            self._forget_ended_pods(owner)
-            touch(self._kubectl, namespace, names)
-            on_step("waiting for the namespace to end")
-            self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
-        if self._kubectl.get([namespace], names.namespace):
+            self.remove_namespace(owner, snapshot, timeout, on_step)
+        if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
                 "The volume was left alone. Purge again if that is still what you want.",
