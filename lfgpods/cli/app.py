@@ -88,9 +88,9 @@ def outcome(run: Callable[[], object], words: Sequence[str], stderr: TextIO) -> 
             _write_traceback(error, f"{error.code}: {error.message}")
         return _report(error, words, stderr)
     except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
+        message = " ".join(error.format_message().split()).rstrip(".")
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "lfgpods"
+        command = context.command_path if context else f"lfgpods {_verb(words)}".rstrip()
         return _report(UsageError(message[:1].lower() + message[1:], f"See {command} --help."), words, stderr)
     except (typer.Abort, KeyboardInterrupt):
         print("Interrupted.", file=stderr)
@@ -118,8 +118,12 @@ def _report(error: LfgpodsError, words: Sequence[str], stderr: TextIO) -> int:
     return EXEC_FAILURE if _is_exec(words) else error.exit_code
 
 
+def _verb(words: Sequence[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
+
+
 def _is_exec(words: Sequence[str]) -> bool:
-    return next((word for word in words if not word.startswith("-")), "") == "exec"
+    return _verb(words) == "exec"
 
 
 def _wants_json(words: Sequence[str]) -> bool:

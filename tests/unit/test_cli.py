@@ -62,6 +62,14 @@ def test_wrong_use_is_one_line_a_remedy_and_an_exit_code(
     assert said in lines[0]
 
 
+@pytest.mark.parametrize("wrong", ["--nonsense", "--project-id", "--timeout=soon"])
+def test_wrong_use_of_a_command_points_to_the_help_of_that_command(
+    wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-v", "delete", wrong]) == 2
+    assert "lfgpods delete --help" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("asked", [["-o", "json"], ["--output=json"], ["--output", "json"], ["-ojson"], ["-vojson"]])
 def test_with_json_an_error_is_one_object(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create", "--project-id", "x", "--nonsense", *asked]) == 2
