@@ -19,8 +19,8 @@ PAGE = Path(__file__).parent / "RESULTS.md"
 PACKAGES = ("lfgpods", "paramiko", "kubernetes", "kr8s")
 
 _WARM = (
-    "the run before on the same machine had 4.1 ms (busybox) and 4.4 ms (Debian), in an hour in which kubectl "
-    "took 109 and 117 ms rather than 133 and 157: the ratio is the same. The floor: 1.7 ms on the embedded "
+    "the milliseconds are the machine's and the hour's: 4.1 to 6.5 in five runs, in which kubectl took 109 to 177, and "
+    "1/26 to 1/29 of it each time. The floor: 1.7 ms on the embedded "
     "host, without SSH and kubectl; the rest is the way through both, and back. Tried: one round trip per "
     "command in a shell that waits, TCP without delayed acknowledgements (40 ms)."
 )
