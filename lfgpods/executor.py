@@ -44,19 +44,18 @@ class Executor:
         cancelled: threading.Event | None,
     ) -> ExecResult:
         """See PodManager.exec. A pod that was replaced is looked up anew where nothing can have run in the old one."""
+        command.check()
         stdout, stderr = bytearray(), bytearray()
         invocation = Invocation(
             command, on_stdout or stdout.extend, on_stderr or stderr.extend, stdin, timeout, cancelled
         )
         namespace = names_of(owner).namespace
-        known = self._remembered_pod(owner)
-        pod_name = known or self._running_pod(owner)
         try:
             try:
-                code = self._shells.run(namespace, pod_name, invocation)
+                with self._shells.turn(namespace) as turn:
+                    pod_name = self._remembered_pod(owner)
+                    code = turn.run(pod_name, invocation)
             except PodNotRunningError:
-                if known is None:
-                    raise
                 pod_name = self._running_pod(owner)
                 code = self._shells.run(namespace, pod_name, invocation)
         except (TimeLimitError, OutcomeUnknownError) as error:
@@ -91,9 +90,11 @@ class Executor:
                 self._store().touch(owner)
                 self._touched[owner] = now
 
-    def _remembered_pod(self, owner: Owner) -> str | None:
-        remembered = self._store().find(owner)
-        return remembered.pod_name if remembered and remembered.status is State.RUNNING else None
+    def _remembered_pod(self, owner: Owner) -> str:
+        """The name of the pod that ran when it was last seen. Raises PodNotRunningError where none did."""
+        if pod_name := self._store().running_pod(owner):
+            return pod_name
+        raise PodNotRunningError(f"no pod of {owner} is remembered to run", "Ask the cluster.")
 
     def _running_pod(self, owner: Owner) -> str:
         """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""

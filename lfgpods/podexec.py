@@ -140,14 +140,28 @@ class Shell:
 
     def __init__(self, kubectl: Kubectl, namespace: str, pod: str) -> None:
         self._kubectl = kubectl
-        self._pod = pod
+        self.pod = pod
         self._process = kubectl.exec(namespace, pod, ["sh", "-c", _BOOTSTRAP])
         self._is_new = True
+        self._token = ""
+        """Of the command that the shell was asked to take."""
         self.is_clean = False
         """Whether the last command has ended, and nothing more of its input is on the way."""
 
     def close(self) -> None:
         self._process.close()
+
+    def ask(self) -> None:
+        """Have a shell that has run a command say that it takes a further one, which is sent only then.
+
+        So it is never lost with the shell. `run` asks by itself, and waits for the answer. Raises ShellIsGoneError.
+        """
+        self.is_clean = False
+        self._token = secrets.token_hex(16)
+        try:
+            self._process.write(f"{self._token}\n".encode())
+        except (BrokenPipeError, HostError) as error:
+            raise ShellIsGoneError from error
 
     def run(self, invocation: Invocation) -> int:
         """Run a command and return its exit code; output goes to the sinks as it comes.
@@ -159,16 +173,17 @@ class Shell:
         command, stdin = invocation.command, invocation.stdin
         timeout, cancelled = invocation.timeout, invocation.cancelled
         command.check()
-        self.is_clean = False
-        token = secrets.token_hex(16)
         lines = command.lines(feed=stdin is not None, seconds=timeout)
-        out, err = _Stream(token), _Stream(token)
         process = self._process
         if self._is_new:
+            token = secrets.token_hex(16)
             lines = f"{_script()}\n{token}\n{lines}"
+            out, err = _Stream(token), _Stream(token)
             self._is_new = False
         else:
-            self._wait_for_start(token, out, err)
+            if not self._token:
+                self.ask()
+            out, err = self._answer()
         deadline = None if timeout is None else time.monotonic() + timeout
         if cancelled is not None and cancelled.is_set():
             raise _cancelled()
@@ -202,23 +217,25 @@ class Shell:
         if give_up is not None or limit.is_over:
             raise _timed_out(timeout, ended=err.ended)
         if not (out.ended and err.ended):
-            raise _without_trailer(self._kubectl, process.exit_code, err, self._pod)
+            raise _without_trailer(self._kubectl, process.exit_code, err, self.pod)
         self.is_clean = stdin is None or (feeder is not None and feeder.has_fed_all)
         return _exit_code(err.trailer, command)
 
-    def _wait_for_start(self, token: str, out: _Stream, err: _Stream) -> None:
-        """Have the shell say that it takes a further command, which is sent only then: it is never lost with it."""
+    def _answer(self) -> tuple[_Stream, _Stream]:
+        """The streams of the command that the shell was asked to take, once it has said that it does."""
         deadline = time.monotonic() + READY_WITHIN
+        out, err = _Stream(self._token), _Stream(self._token)
+        self._token = ""
         try:
-            self._process.write(f"{token}\n".encode())
-            while not (out.started and err.started):
+            while not err.started:  # stdout's answer comes right behind it
                 output = self._process.read(deadline - time.monotonic())
                 out.feed(output.stdout)
                 err.feed(output.stderr)
                 if output.ended or time.monotonic() >= deadline:
                     raise ShellIsGoneError
-        except (BrokenPipeError, HostError) as error:
+        except HostError as error:
             raise ShellIsGoneError from error
+        return out, err
 
 
 def _exit_code(trailer: str, command: Command) -> int:

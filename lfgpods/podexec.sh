@@ -87,8 +87,8 @@ serve() {
   pid=$!
   exec 2>/dev/null 6<&- # from here on the shell itself has nothing to say
   read -r token || exit 1
-  printf '%s start\n' "$token"
   printf '%s start\n' "$token" >&5
+  printf '%s start\n' "$token"
   IFS= read -r line && read -r mode && read -r feed seconds && read -r count || exit 1
   printf '%s\n' "$line" "$mode" "$feed" "$count" >&7
   decode "$line" && dir=$decoded

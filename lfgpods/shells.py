@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from lfgpods.errors import HostError
@@ -25,9 +27,48 @@ class _Idle:
     """A shell that waits for a command since a moment."""
 
     namespace: str
-    pod: str
     shell: Shell
     since: float = field(default_factory=time.monotonic)
+
+
+class Turn:
+    """One caller's place among the shells, with the one that waited for it, if any.
+
+    That is asked at once, so that its answer is on its way while the caller finds out in which pod to run a command.
+    """
+
+    def __init__(self, kubectl: Kubectl, namespace: str, waiting: Shell | None) -> None:
+        self._kubectl = kubectl
+        self._namespace = namespace
+        self._shell = waiting
+
+    def ask(self) -> None:
+        """Ask the shell that waited whether it takes a command; its answer is for `run` to wait for."""
+        try:
+            if self._shell:
+                self._shell.ask()
+        except ShellIsGoneError:
+            self._drop()
+
+    def run(self, pod: str, invocation: Invocation) -> int:
+        """Run a command in the shell that waited, if it is one in POD, or else in a new one. As `Shell.run`."""
+        if self._shell and self._shell.pod == pod:
+            with suppress(ShellIsGoneError):
+                return self._shell.run(invocation)
+        self._drop()
+        self._shell = Shell(self._kubectl, self._namespace, pod)
+        return self._shell.run(invocation)
+
+    def end(self) -> Shell | None:
+        """The shell, if it can take a next command; any other is let go of."""
+        if self._shell and not self._shell.is_clean:
+            self._drop()
+        return self._shell
+
+    def _drop(self) -> None:
+        if self._shell:
+            self._shell.close()
+            self._shell = None
 
 
 class Shells:
@@ -39,48 +80,47 @@ class Shells:
         self._name = host.name
         self._capacity = host.capacity
         self._idle_seconds = idle_seconds
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._room, self._emptied = threading.Condition(self._lock), threading.Condition(self._lock)
         self._idle: list[_Idle] = []
         self._busy = 0
         self._sweeper: threading.Thread | None = None
         host.when_full(self._give_way)
 
-    def run(self, namespace: str, pod: str, invocation: Invocation) -> int:
-        """Run a command in a shell that waits in POD, or else in a new one. As `Shell.run`.
+    @contextmanager
+    def turn(self, namespace: str) -> Iterator[Turn]:
+        """A caller's turn to run a command in NAMESPACE.
 
         Raises HostError, with code `busy`, where every shell that the host bears was taken for QUEUE_TIMEOUT seconds.
         """
-        invocation.command.check()
-        while True:
-            shell = self._take(namespace, pod)
-            is_clean = False
-            try:
-                shell = shell or Shell(self._kubectl, namespace, pod)
-                code = shell.run(invocation)
-                is_clean = shell.is_clean
-                return code
-            except ShellIsGoneError:
-                continue
-            finally:
-                if shell and not is_clean:
-                    shell.close()
-                self._give_back(_Idle(namespace, pod, shell) if shell and is_clean else None)
+        turn = Turn(self._kubectl, namespace, self._take(namespace))
+        try:
+            turn.ask()
+            yield turn
+        finally:
+            shell = turn.end()
+            self._give_back(_Idle(namespace, shell) if shell else None)
+
+    def run(self, namespace: str, pod: str, invocation: Invocation) -> int:
+        """Run a command in POD, in a turn of its own."""
+        with self.turn(namespace) as turn:
+            return turn.run(pod, invocation)
 
     def close(self, namespace: str | None = None) -> None:
         """End the shells that wait, in NAMESPACE or everywhere."""
-        with self._changed:
+        with self._lock:
             leaving = [idle for idle in self._idle if namespace in (None, idle.namespace)]
             self._idle = [idle for idle in self._idle if idle not in leaving]
-            self._changed.notify_all()
+            self._emptied.notify()
         for idle in leaving:
             idle.shell.close()
 
-    def _take(self, namespace: str, pod: str) -> Shell | None:
-        """The shell in POD that was used last; None where the caller is to open one."""
+    def _take(self, namespace: str) -> Shell | None:
+        """The shell in NAMESPACE that was used last; None where the caller is to open one."""
         deadline = time.monotonic() + QUEUE_TIMEOUT
-        with self._changed:
+        with self._lock:
             while True:
-                waiting = (idle for idle in reversed(self._idle) if (idle.namespace, idle.pod) == (namespace, pod))
+                waiting = (idle for idle in reversed(self._idle) if idle.namespace == namespace)
                 if found := next(waiting, None):
                     self._idle.remove(found)
                     self._busy += 1
@@ -93,7 +133,7 @@ class Shells:
                     raise HostError(
                         f"{self._name} is busy with {self._busy} commands of ours", "Run fewer at once.", code="busy"
                     )
-                self._changed.wait(left)
+                self._room.wait(left)
             # Now, as another caller could take the one that is to make room before it does.
             full = self._capacity is not None and self._busy + len(self._idle) > self._capacity
             leaving = self._without_longest() if full else []
@@ -104,7 +144,7 @@ class Shells:
     def _give_back(self, idle: _Idle | None) -> None:
         """A caller needs its shell no more; it waits from now on, if there is any left of it."""
         leaving = []
-        with self._changed:
+        with self._lock:
             self._busy -= 1
             if idle is not None:
                 self._idle.append(idle)
@@ -112,13 +152,13 @@ class Shells:
                 if self._sweeper is None:
                     self._sweeper = threading.Thread(target=self._sweep, name="lfgpods-shells", daemon=True)
                     self._sweeper.start()
-            self._changed.notify_all()
+            self._room.notify_all()
         for one in leaving:
             one.shell.close()
 
     def _give_way(self) -> None:
         """End the shell that has waited longest, if there is one, so that the host has room for something else."""
-        with self._changed:
+        with self._lock:
             leaving = self._without_longest()
         for idle in leaving:
             idle.shell.close()
@@ -131,7 +171,7 @@ class Shells:
     def _sweep(self) -> None:
         """End each shell that has waited long enough; ends when none waits."""
         while True:
-            with self._changed:
+            with self._lock:
                 now = time.monotonic()
                 leaving = [idle for idle in self._idle if now - idle.since >= self._idle_seconds]
                 self._idle = self._idle[len(leaving) :]
@@ -139,6 +179,6 @@ class Shells:
                     self._sweeper = None
                     return
                 if not leaving:
-                    self._changed.wait(self._idle[0].since + self._idle_seconds - now)
+                    self._emptied.wait(self._idle[0].since + self._idle_seconds - now)
             for idle in leaving:
                 idle.shell.close()

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from lfgpods import processes
@@ -70,6 +71,19 @@ class Store:
 
     def find(self, owner: Owner) -> Pod | None:
         return next(iter(self._pods(PodRow.select().where(self._is(owner)))), None)
+
+    def running_pod(self, owner: Owner) -> str | None:
+        """The name of OWNER's pod, if it ran when it was last seen. Every command asks for it."""
+        values = (self._host, owner.kind.value, owner.id, State.RUNNING.value)
+        with self._reported():
+            row = self._engine.run(lambda: self._engine.execute(self._running_pod_of, values).fetchone())
+        return row[0] if row else None
+
+    @cached_property
+    def _running_pod_of(self) -> str:
+        """SQL, which to build takes peewee ten times as long as to execute takes the database."""
+        is_it = (PodRow.host == "") & (PodRow.owner_kind == "") & (PodRow.owner_id == "") & (PodRow.status == "")
+        return str(PodRow.select(PodRow.pod_name).where(is_it).bind(self._database).sql()[0])
 
     def all(self) -> list[Pod]:
         """Every pod of the host, by namespace."""

@@ -54,11 +54,11 @@ class Pods:
         self.host = CountingHost(capacity)
         self.shells = Shells(self.host, Kubectl(self.host, [str(fake)]), idle_seconds=idle_seconds)
 
-    def run(self, line: str, pod: str = "pod", stdin: bytes | None = None) -> bytes:
+    def run(self, line: str, pod: str = "pod", *, namespace: str | None = None, stdin: bytes | None = None) -> bytes:
         out = bytearray()
         source = None if stdin is None else io.BytesIO(stdin)
         invocation = Invocation(Command(line), out.extend, print, stdin=source, timeout=30)
-        code = self.shells.run(f"of-{pod}", pod, invocation)
+        code = self.shells.run(namespace or f"of-{pod}", pod, invocation)
         assert code == 0
         return bytes(out)
 
@@ -88,6 +88,27 @@ def test_a_shell_is_for_its_pod_alone(make: Callable[..., Pods]) -> None:
     for pod in ("a", "b", "a", "b"):
         pods.run("true", pod)
     assert len(pods.host.opened) == 2
+
+
+def test_a_shell_in_a_pod_that_was_replaced_is_let_go_of(make: Callable[..., Pods]) -> None:
+    pods = make()
+    pods.run("true", "old", namespace="of-both")
+    assert pods.run("echo here", "new", namespace="of-both") == b"here\n"
+    assert len(pods.host.opened) == 2
+    assert eventually(lambda: pods.host.running() == 1)
+    assert pods.run("echo again", "new", namespace="of-both") == b"again\n"
+    assert len(pods.host.opened) == 2
+
+
+def test_a_shell_answers_while_its_caller_looks_for_the_pod_and_takes_no_command_if_there_is_none(
+    make: Callable[..., Pods],
+) -> None:
+    pods = make(capacity=1)
+    pods.run("true")
+    with pods.shells.turn("of-pod"):
+        assert b" start\n" in pods.host.opened[0].read(5).stderr
+    assert eventually(lambda: pods.host.running() == 0)
+    assert pods.run("echo next") == b"next\n"
 
 
 def test_a_shell_that_is_gone_costs_a_new_one_and_is_not_noticed(make: Callable[..., Pods]) -> None:

@@ -30,6 +30,20 @@ def test_a_pod_comes_back_as_it_was(database: Database) -> None:
     assert database.open("other host").all() == []
 
 
+def test_the_name_of_a_pod_is_known_while_it_runs(database: Database) -> None:
+    store = database.open()
+    assert store.running_pod(POD.owner) is None
+    for status in State:
+        store.remember(replace(POD, status=status))
+        assert store.running_pod(POD.owner) == (POD.pod_name if status is State.RUNNING else None)
+    store.remember(replace(POD, status=State.RUNNING))
+    assert POD.pod_name
+    assert store.running_pod(Owner.conversation(POD.owner.id)) is None
+    assert database.open("other host").running_pod(POD.owner) is None
+    store.remember(replace(POD, status=State.RUNNING, pod_name=None))
+    assert store.running_pod(POD.owner) is None
+
+
 def test_the_time_of_last_use_survives_what_is_learned_later(database: Database) -> None:
     store = database.open()
     store.remember(POD)
