@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lfgpods.api import delete_kubernetes_pod, execute_command_in_pod, manage_kubernetes_pod
+    from lfgpods.command import Command, ExecResult
     from lfgpods.errors import (
         HostError,
         KubernetesError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from lfgpods.manager import PodManager
     from lfgpods.naming import Owner
     from lfgpods.pod import Pod
-    from lfgpods.podexec import Command, ExecResult
     from lfgpods.removal import Deletion
     from lfgpods.settings import Settings, load_settings
     from lfgpods.spec import Request
@@ -43,6 +43,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "api": ("delete_kubernetes_pod", "execute_command_in_pod", "manage_kubernetes_pod"),
+    "command": ("Command", "ExecResult"),
     "errors": (
         "HostError", "KubernetesError", "LfgpodsError", "OutcomeUnknownError", "PodNotFoundError",
         "PodNotRunningError", "SettingsError", "StoreError", "TemplateError", "TimeLimitError",
@@ -51,7 +52,6 @@ _HOMES = {
     "manager": ("PodManager",),
     "naming": ("Owner",),
     "pod": ("Pod",),
-    "podexec": ("Command", "ExecResult"),
     "removal": ("Deletion",),
     "settings": ("Settings", "load_settings"),
     "spec": ("Request",),

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lfgpods.command import Command
 from lfgpods.errors import LfgpodsError, OutcomeUnknownError, TimeLimitError
 from lfgpods.naming import resolve_owner
 from lfgpods.pod import Pod
-from lfgpods.podexec import Command
 from lfgpods.sharing import SharedManager
 from lfgpods.spec import request_from_limits
 

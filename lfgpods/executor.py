@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lfgpods.cluster import Cluster
+from lfgpods.command import Command, ExecResult, Invocation, Sink, Source
 from lfgpods.errors import LfgpodsError, OutcomeUnknownError, PodNotRunningError, TimeLimitError
 from lfgpods.naming import Owner, names_of
 from lfgpods.pod import no_such_pod
-from lfgpods.podexec import Command, ExecResult, Invocation, Sink, Source
 from lfgpods.recording import only_logged, written_down
 from lfgpods.shells import Shells
 from lfgpods.state import State

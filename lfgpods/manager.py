@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lfgpods import manifests, upkeep
 from lfgpods.cluster import Cluster
+from lfgpods.command import Command, ExecResult, Sink, Source
 from lfgpods.errors import (
     LfgpodsError,
     PodNotFoundError,
@@ -27,7 +28,6 @@ from lfgpods.labels import Object, is_managed
 from lfgpods.naming import Owner, names_of
 from lfgpods.observe import attainable
 from lfgpods.pod import Pod, no_such_pod
-from lfgpods.podexec import Command, ExecResult, Sink, Source
 from lfgpods.recording import failures_remembered, only_logged, recorded, written_down
 from lfgpods.removal import TIMEOUT, Deletion, is_marked_deleted
 from lfgpods.rollout import OnStep, wait_ready

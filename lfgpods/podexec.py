@@ -12,12 +12,11 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from lfgpods.command import Command, Invocation, Source
 from lfgpods.errors import (
     HostError,
     KubernetesError,
@@ -38,74 +37,17 @@ LOOK_EVERY, CANCELLED_WITHIN = 1.0, 0.2
 END_GRACE = 8.0
 """Seconds that a command and its group get to end, and its last output to arrive, after their time limit."""
 
-Sink = Callable[[bytes], object]
 
+def _lines(command: Command, *, feed: bool, seconds: float | None) -> str:
+    """What podexec.sh reads of COMMAND after its token; with FEED it goes on with the command's stdin.
 
-class Source(Protocol):
-    """What a command's stdin is read from: `read` returns what is there, up to SIZE bytes, and b"" at the end.
-
-    An unbuffered binary file is one.
+    With SECONDS the pod ends a command that is fed after that time by itself, if it was not told to.
     """
-
-    def read(self, size: int, /) -> bytes | None: ...
-
-
-@dataclass(frozen=True)
-class ExecResult:
-    """How a command ended, with all that it wrote."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-
-    def __bool__(self) -> bool:
-        return self.exit_code == 0
-
-
-@dataclass(frozen=True)
-class Command:
-    """A line for the pod's shell, or a program with its arguments; either, not both."""
-
-    line: str | None = None
-    argv: tuple[str, ...] = ()
-    workdir: str | None = None
-
-    def check(self) -> None:
-        """Raise UsageError for what no process can be given."""
-        if (self.line is None) == (not self.argv):
-            given = "two commands were" if self.argv else "no command was"
-            raise UsageError(f"{given} given", "Give one shell line with -c, or one program after --.")
-        if any("\0" in word for word in (self.line or "", *self.argv, self.workdir or "")):
-            raise UsageError("the command holds a NUL byte", "Pass binary data over stdin.")
-        try:
-            "".join((self.line or "", *self.argv, self.workdir or "")).encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise UsageError("the command holds half a character (a lone surrogate)", "Pass it as UTF-8.") from None
-
-    def lines(self, *, feed: bool, seconds: float | None = None) -> str:
-        """What podexec.sh reads of a command after its token; with FEED it goes on with the command's stdin.
-
-        With SECONDS the pod ends a command that is fed after that time by itself, if it was not told to.
-        """
-        words = self.argv if self.line is None else (self.line,)
-        mode = "argv" if self.line is None else "shell"
-        limit = "" if seconds is None else f" {math.ceil(seconds) + 1}"
-        lines = [_escaped(self.workdir or ""), mode, f"yes{limit}" if feed else "no", str(len(words))]
-        return "\n".join([*lines, *map(_escaped, words), ""])
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """COMMAND run once: where its input comes from and its output goes, and what ends it before its own end."""
-
-    command: Command
-    on_stdout: Sink
-    on_stderr: Sink
-    stdin: Source | None = None
-    timeout: float | None = None
-    """Seconds."""
-    cancelled: threading.Event | None = None
-    """Ends the command once another thread has set it."""
+    words = command.argv if command.line is None else (command.line,)
+    mode = "argv" if command.line is None else "shell"
+    limit = "" if seconds is None else f" {math.ceil(seconds) + 1}"
+    lines = [_escaped(command.workdir or ""), mode, f"yes{limit}" if feed else "no", str(len(words))]
+    return "\n".join([*lines, *map(_escaped, words), ""])
 
 
 def _escaped(text: str) -> str:
@@ -173,7 +115,7 @@ class Shell:
         command, stdin = invocation.command, invocation.stdin
         timeout, cancelled = invocation.timeout, invocation.cancelled
         command.check()
-        lines = command.lines(feed=stdin is not None, seconds=timeout)
+        lines = _lines(command, feed=stdin is not None, seconds=timeout)
         process = self._process
         if self._is_new:
             token = secrets.token_hex(16)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from lfgpods.command import Invocation
 from lfgpods.errors import HostError
 from lfgpods.hosts import Host
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Invocation, Shell, ShellIsGoneError
+from lfgpods.podexec import Shell, ShellIsGoneError
 
 IDLE = 8
 """Shells that may wait for a next command."""

@@ -14,9 +14,9 @@ from lfgpods.cli.options import ConversationId, ProjectId, above_zero
 if TYPE_CHECKING:
     from threading import Event
 
+    from lfgpods.command import Command, Source
     from lfgpods.manager import PodManager
     from lfgpods.naming import Owner
-    from lfgpods.podexec import Command, Source
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Execution:
         workdir: str | None,
     ) -> Execution:
         """Raises UsageError."""
+        from lfgpods.command import Command
         from lfgpods.naming import resolve_owner
-        from lfgpods.podexec import Command
 
         command = Command(line, tuple(argv or ()), workdir)
         command.check()

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from lfgpods import Command, LfgpodsError, Owner, PodManager, Request, hosts, lock, rollout
 from lfgpods.cli import main
+from lfgpods.command import Invocation
 from lfgpods.errors import SettingsError
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kubectl import Kubectl
@@ -29,7 +30,6 @@ from lfgpods.labels import OWNER_ID, Object
 from lfgpods.manager import render
 from lfgpods.naming import names_of, resolve_owner
 from lfgpods.output import Format, show_manifests, show_pod, show_pods
-from lfgpods.podexec import Invocation
 from lfgpods.settings import load_settings
 from lfgpods.shells import Shells
 from lfgpods.spec import request_from_limits

@@ -10,9 +10,9 @@ import pytest
 
 import lfgpods
 from lfgpods import api
+from lfgpods.command import Command
 from lfgpods.errors import HostError, OutcomeUnknownError
 from lfgpods.naming import Owner
-from lfgpods.podexec import Command
 from lfgpods.settings import Settings
 from lfgpods.sharing import SharedManager
 from tests.samples import POD

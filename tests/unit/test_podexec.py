@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lfgpods.command import Command, Invocation
 from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Invocation, Shell
+from lfgpods.podexec import Shell
 from tests.waiting import eventually
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shell.split()[0])]

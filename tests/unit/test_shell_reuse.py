@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from lfgpods import podexec
+from lfgpods.command import Command, Invocation
 from lfgpods.errors import OutcomeUnknownError, TimeLimitError, UsageError
-from lfgpods.podexec import Command, Invocation, Shell, ShellIsGoneError
+from lfgpods.podexec import Shell, ShellIsGoneError
 from tests.unit.test_podexec import SHELLS, Pod
 from tests.waiting import eventually
 

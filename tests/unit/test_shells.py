@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from lfgpods import podexec, shells
+from lfgpods.command import Command, Invocation
 from lfgpods.errors import HostError
 from lfgpods.hosts.local import LocalHost, LocalProcess
 from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Command, Invocation
 from lfgpods.shells import Shells
 from tests.waiting import eventually
 
