@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from lfgpods.cli import program
 
-sys.exit(program())
+program()

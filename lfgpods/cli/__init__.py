@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,18 +30,20 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
 
 
-def program() -> int:
+def program() -> NoReturn:
     """What the shell starts as `lfgpods`: a keeper runs the command line if there is one, else this process does.
 
-    A process that lives for one command has no garbage worth looking for: at its start and at its end that would
-    cost more than all that it does itself.
+    A process that lives for one command has no garbage worth looking for, and leaves to the kernel what is to be
+    taken apart in the end: both would cost more than all that it does itself.
     """
     gc.disable()
     _open_what_is_closed()
-    try:
-        from lfgpods.cli.handover import hand_over
+    from lfgpods.cli.handover import hand_over
 
-        code = hand_over(sys.argv[1:])
-        return main() if code is None else code
-    finally:
-        gc.freeze()
+    code = hand_over(sys.argv[1:])
+    if code is None:
+        code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)

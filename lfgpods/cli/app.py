@@ -19,25 +19,36 @@ EXEC_FAILURE = 125
 """The exit code of every failure of `exec` itself, as it passes on every other one."""
 INTERRUPTED = 130
 
-app = typer.Typer(
-    name="lfgpods",
-    help="A Kubernetes pod for each project and each conversation, with data that outlives it.",
-    epilog="Settings come from .env and the environment; .env.example and the README list them.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("create")(logged(lifecycle.create))
-app.command("exec", context_settings={"allow_interspersed_args": False})(logged(execution.exec_command))
-app.command("status")(logged(listing.status))
-app.command("list")(logged(listing.list_pods))
-app.command("delete")(logged(lifecycle.delete))
-app.command("history")(logged(records.history))
-app.command("sync")(logged(upkeep.sync))
-app.command("gc")(logged(upkeep.gc))
-app.command("demo")(logged(demo.demo))
-app.add_typer(keepers.keeper)
-app.add_typer(database.db)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "create": lifecycle.create,
+    "exec": execution.exec_command,
+    "status": listing.status,
+    "list": listing.list_pods,
+    "delete": lifecycle.delete,
+    "history": records.history,
+    "sync": upkeep.sync,
+    "gc": upkeep.gc,
+    "demo": demo.demo,
+}
+
+
+def application(command: str = "") -> typer.Typer:
+    """All of the command line; only COMMAND where there is such a one, as typer takes its time for each of them."""
+    app = typer.Typer(
+        name="lfgpods",
+        help="A Kubernetes pod for each project and each conversation, with data that outlives it.",
+        epilog="Settings come from .env and the environment; .env.example and the README list them.",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in [command] if command in _COMMANDS else _COMMANDS:
+        app.command(name, context_settings={"allow_interspersed_args": name != "exec"})(logged(_COMMANDS[name]))
+    if command not in _COMMANDS:
+        app.add_typer(keepers.keeper)
+        app.add_typer(database.db)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,8 +57,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     context: typer.Context,
     verbose: Verbose = 0,
     version: Annotated[
@@ -63,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
 
     def run() -> object:
-        code = app(words, standalone_mode=False, prog_name="lfgpods")
+        code = application(words[0])(words, standalone_mode=False, prog_name="lfgpods")
         sys.stdout.flush()
         return code
 

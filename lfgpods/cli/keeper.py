@@ -229,9 +229,9 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 
 @functools.cache
 def _exec_command() -> Any:
-    from lfgpods.cli.app import app
+    from lfgpods.cli.app import application
 
-    return typer.main.get_command(app).commands["exec"]  # type: ignore[attr-defined]
+    return typer.main.get_command(application("exec")).commands["exec"]  # type: ignore[attr-defined]
 
 
 def _code() -> tuple[int, ...] | None:

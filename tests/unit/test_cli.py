@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 import lfgpods
 from lfgpods import State
 from lfgpods.cli import main
+from lfgpods.cli.app import _COMMANDS, application
 from lfgpods.cli.options import PodStatus
 from lfgpods.errors import KubernetesError
 from lfgpods.events import Event
@@ -224,6 +227,38 @@ def test_importing_loads_nothing_heavy() -> None:
     for argv in (["--version"], ["--help"], ["create", "--help"]):
         loaded = loaded_by(f"from lfgpods.cli import main\nmain({argv!r})")
         assert not {"lfgpods.manager", "lfgpods.logs", "platformdirs", "logging"} & loaded
+
+
+def test_a_command_that_is_asked_for_is_the_same_alone_as_among_all() -> None:
+    def commands(app: typer.Typer) -> dict[str, typer.core.TyperCommand]:
+        return typer.main.get_command(app).commands  # type: ignore[attr-defined, no-any-return]
+
+    whole = commands(application())
+    assert set(whole) == {*_COMMANDS, "keeper", "db"}
+    for name in _COMMANDS:
+        (alone,) = commands(application(name)).values()
+        context = typer.Context(alone, info_name=name)
+        assert alone.get_help(context) == whole[name].get_help(context)
+        assert alone.context_settings == whole[name].context_settings
+
+
+def test_help_and_a_name_that_is_wrong_know_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help", "exec"]) == 0
+    assert "keeper" in capsys.readouterr().out
+    assert main(["exce"]) == 2
+    assert "Did you mean 'exec'?" in capsys.readouterr().err
+
+
+def test_the_program_ends_with_its_code_and_loses_nothing_that_it_said() -> None:
+    code = """
+import lfgpods.cli as cli, sys
+sys.stderr.reconfigure(line_buffering=False)
+cli.main = lambda: print("said") or sys.stderr.write("whispered") and 3
+cli.program()
+"""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", code], env=buffered, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "whispered")
 
 
 def test_everything_that_is_offered_can_be_had() -> None:
