@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, TextIO
 
 import typer
@@ -18,6 +20,7 @@ from lfgpods.errors import LfgpodsError, PodNotFoundError, UsageError
 EXEC_FAILURE = 125
 """The exit code of every failure of `exec` itself, as it passes on every other one."""
 INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "create": lifecycle.create,
@@ -108,11 +111,21 @@ def outcome(run: Callable[[], object], words: Sequence[str], stderr: TextIO) -> 
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return _report(_unwritten(error, words), words, stderr)
         from lfgpods.text import one_line
 
         message = one_line(f"internal error: {type(error).__name__}: {error}")
         where = _write_traceback(error, message)
         return _report(LfgpodsError(message, f"Please report it; {where}."), words, stderr)
+
+
+def _unwritten(error: OSError, words: Sequence[str]) -> LfgpodsError:
+    """The error for output that finds no room; what else is written on this machine, the database, has its own."""
+    happened = "What was done before stays done: lfgpods history tells."
+    if _is_exec(words):
+        happened = "The command was ended, unless it had ended before; check what it did before you run it again."
+    return LfgpodsError(f"the output cannot be written: {error.strerror}", f"Make room where it goes. {happened}")
 
 
 def _write_traceback(error: Exception, what: str) -> str:
@@ -124,7 +137,8 @@ def _write_traceback(error: Exception, what: str) -> str:
 def _report(error: LfgpodsError, words: Sequence[str], stderr: TextIO) -> int:
     from lfgpods.output import Format, show_error
 
-    print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=stderr, flush=True)
+    with suppress(OSError):  # the exit code tells it too
+        print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=stderr, flush=True)
     return EXEC_FAILURE if _is_exec(words) else error.exit_code
 
 

@@ -50,6 +50,12 @@ class Kept:
         )
         return [int(line.split()[0]) for line in done.stdout.splitlines()]
 
+    def runs(self, mark: str) -> bool:
+        """Whether a process in the pod has MARK in its words."""
+        pattern = f"[{mark[0]}]{mark[1:]}"
+        script = 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " < "$f"; echo; done 2>/dev/null | grep -c "$0"'
+        return self.site.pods.exec(self.owner, Command(argv=("sh", "-c", script, pattern))).stdout != b"0\n"
+
     def stop(self) -> bytes:
         done = subprocess.run(
             [*LFGPODS, "keeper", "stop"], capture_output=True, env=self.environment, cwd=self.folder, timeout=60
@@ -131,11 +137,27 @@ def test_a_caller_that_is_killed_takes_its_command_along(kept: Kept) -> None:
     ) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline() == b"begun\n"
+        assert kept.runs("66666")
         caller.kill()
-    script = 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " < "$f"; echo; done 2>/dev/null | grep -c "[6]6666"'
-    running = Command(argv=("sh", "-c", script))
-    assert eventually(lambda: kept.site.pods.exec(kept.owner, running).stdout == b"0\n")
+    assert eventually(lambda: not kept.runs("66666"))
     assert len(kept.pids()) == 1
+
+
+@pytest.mark.parametrize("keep", ["5m", ""])
+def test_output_that_finds_no_room_ends_the_command(kept: Kept, keep: str) -> None:
+    environment = {**kept.environment, "LFGPODS_KEEP": keep}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            kept.words("-c", "echo begun; exec sleep 77777"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=kept.folder,
+            timeout=60,
+        )
+    assert done.returncode == 125
+    assert done.stderr.startswith(b"Error: the output cannot be written: No space left on device\nHint: ")
+    assert eventually(lambda: not kept.runs("77777"))
 
 
 def test_a_keeper_that_is_killed_during_a_command_leaves_an_unknown_outcome(kept: Kept) -> None:

@@ -261,6 +261,19 @@ cli.program()
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "whispered")
 
 
+def test_output_that_finds_no_room_is_told_and_costs_no_exit_code() -> None:
+    def run(line: str) -> tuple[int, str]:
+        words = ["sh", "-c", f'"$0" -m lfgpods {line}', sys.executable]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    code, said = run("--help >/dev/full")
+    assert code == 1
+    assert said.startswith("Error: the output cannot be written: No space left on device\nHint: ")
+    assert run("--nonsense 2>/dev/full")[0] == 2
+    assert run("exec 2>/dev/full")[0] == 125
+
+
 def test_everything_that_is_offered_can_be_had() -> None:
     for name in lfgpods.__all__:
         assert getattr(lfgpods, name) is not None
