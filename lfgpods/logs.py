@@ -59,11 +59,19 @@ class _Ours(logging.Handler):
 
 
 class _Stderr(_Ours):
-    """Writes to what is sys.stderr at the time."""
+    """Writes to what is sys.stderr at the time; the same warning only once."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._warnings: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = printable(one_line(_message(record), LONGEST_LINE))
+            if record.levelno >= logging.WARNING:
+                if line in self._warnings:
+                    return
+                self._warnings.add(line)
             print(f"{record.levelname.capitalize()}: {line}", file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)

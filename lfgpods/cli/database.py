@@ -8,7 +8,7 @@ import typer
 
 from lfgpods.cli.options import Output, OutputFormat, logged
 
-db = typer.Typer(name="db", help="Move what is remembered to another database.", no_args_is_help=True)
+db = typer.Typer(name="db", help="Move what is remembered to another database.")
 
 
 def copy(

@@ -14,7 +14,6 @@ from lfgpods.cli import handover
 keeper = typer.Typer(
     name="keeper",
     help="Show or stop the processes that LFGPODS_KEEP lets stay for the next exec.",
-    no_args_is_help=True,
 )
 
 

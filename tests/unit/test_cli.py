@@ -249,6 +249,12 @@ def test_help_and_a_name_that_is_wrong_know_of_every_command(capsys: pytest.Capt
     assert "Did you mean 'exec'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("group", ["keeper", "db"])
+def test_a_group_without_its_command_is_told_in_one_line(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == 2
+    assert capsys.readouterr().err == f"Error: missing command\nHint: See lfgpods {group} --help.\n"
+
+
 def test_the_program_ends_with_its_code_and_loses_nothing_that_it_said() -> None:
     code = """
 import lfgpods.cli as cli, sys

@@ -57,6 +57,19 @@ def test_stderr_has_what_was_asked_for_and_the_file_has_all(
     assert lines[0].split()[2] == str(os.getpid())
 
 
+def test_a_warning_is_told_once_in_a_command_and_is_in_the_file_each_time(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        with configured(1, file):
+            say_all()
+            log.warning("another warning")
+            say_all()
+        said = ["Info: a step", "Warning: a warning", "Error: an error", "Warning: another warning", "Info: a step"]
+        assert capsys.readouterr().err.splitlines() == said
+    assert file.read_text().count("a warning") == 4
+
+
 def test_only_its_owner_can_read_the_file_and_it_is_made_when_there_is_something_to_write(file: Path) -> None:
     with configured(0, file):
         assert not file.parent.exists()
