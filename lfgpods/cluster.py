@@ -88,6 +88,7 @@ class Cluster:
             timeout=timeout,
             on_step=on_step,
             beside=self.placement.questions(to_render.storage_class) if to_render else (),
+            meanwhile=(lambda: manifests.prepare(self._settings.templates)) if to_render else None,
         )
         lock.take()
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, Protocol
 
@@ -54,10 +54,17 @@ class Kubectl:
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
     def create_and_get(
-        self, obj: Object, references: Sequence[str], namespace: str, *, beside: Sequence[Sequence[str]] = ()
+        self,
+        obj: Object,
+        references: Sequence[str],
+        namespace: str,
+        *,
+        beside: Sequence[Sequence[str]] = (),
+        meanwhile: Callable[[], object] | None = None,
     ) -> tuple[Object, list[Object], str]:
         """Make OBJ, which must not be there yet, and then `get`, in one round trip with the commands BESIDE them.
 
+        MEANWHILE is called while the answer is waited for.
         Returns the object as it was made, what is there, and what those wrote: lines that are no JSON. Raises
         KubernetesError `already_exists`, with nothing made, where another caller was first.
         """
@@ -65,7 +72,9 @@ class Kubectl:
         create = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
         get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
         payload = json.dumps(obj).encode()
-        answer = self._run(*get, after=[create], beside=beside, stdin=payload, timeout=2 * REQUEST_TIMEOUT)
+        answer = self._run(
+            *get, after=[create], beside=beside, meanwhile=meanwhile, stdin=payload, timeout=2 * REQUEST_TIMEOUT
+        )
         objects, said = self._parsed(answer)
         made, *found = objects or [{}]
         if made.get("kind") != obj["kind"]:
@@ -287,10 +296,11 @@ class Kubectl:
         after: Sequence[Sequence[str]] = (),
         then: Sequence[str] | None = None,
         beside: Sequence[Sequence[str]] = (),
+        meanwhile: Callable[[], object] | None = None,
     ) -> bytes:
         ahead = [first.argv, *after] if first else [*after]
         *ahead, last = [*ahead, self._argv(*words), then] if then else [*ahead, self._argv(*words)]
-        completed = run(self._host, last, after=ahead, beside=beside, stdin=stdin, timeout=timeout)
+        completed = run(self._host, last, after=ahead, beside=beside, meanwhile=meanwhile, stdin=stdin, timeout=timeout)
         if first is not None:
             completed = first.take(completed)
         if completed.exit_code != 0:

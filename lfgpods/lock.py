@@ -12,7 +12,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from lfgpods import processes
@@ -40,7 +40,8 @@ class OwnerLock:
     """The lock of one owner's objects.
 
     `found` holds the objects of REFERENCES as they were when the lock had been taken. The two are one round trip, and
-    so are the commands BESIDE them; `said` is what those wrote, nothing where the lock had to be taken over.
+    so are the commands BESIDE them; `said` is what those wrote, nothing where the lock had to be taken over. MEANWHILE
+    is called while the answer is waited for.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class OwnerLock:
         timeout: float,
         on_step: OnStep,
         beside: Sequence[Sequence[str]] = (),
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self.found: list[Object] = []
         self.said = ""
         self._kubectl = kubectl
         self._references = references
         self._beside = beside
+        self._meanwhile = meanwhile
         self._names = names
         self._namespace = namespace
         self._timeout = timeout
@@ -121,7 +124,11 @@ class OwnerLock:
             asked = _now_awake_or_not()
             try:
                 lease, self.found, self.said = self._kubectl.create_and_get(
-                    self._lease(), self._references, self._names.namespace, beside=self._beside
+                    self._lease(),
+                    self._references,
+                    self._names.namespace,
+                    beside=self._beside,
+                    meanwhile=self._meanwhile,
                 )
                 return self._held(lease, asked)
             except KubernetesError as error:

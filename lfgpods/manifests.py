@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ class Manifests:
     def revision(self) -> str:
         """Tells the pods of this Deployment from those of an earlier one."""
         return str(self.deployment["spec"]["template"]["metadata"]["annotations"][REVISION])
+
+
+def prepare(templates: Path | None) -> None:
+    """Do ahead of `render` most of what takes it time. What is wrong with a template is for `render` to say."""
+    import jinja2
+    import yaml  # noqa: F401
+
+    environment = _environment(templates)
+    for file in BUILTIN_TEMPLATES.glob("*.yaml.j2"):
+        with suppress(jinja2.TemplateError, OSError, ValueError):
+            environment.get_template(file.name)
 
 
 def render(

@@ -54,7 +54,9 @@ def show_pod(pod: Pod, format: Format) -> str:
         "Last used": _ago(pod.last_used_at),
         "Access URL": ", ".join(f"{port.url} (port {port.port})" for port in pod.ports),
     }
-    return _table([(f"{name}:", value) for name, value in rows.items() if value])
+    shown = {f"{name}:": value for name, value in rows.items() if value}
+    width = max(map(len, shown))
+    return "\n".join(f"{name:{width}}  {printable(value)}" for name, value in shown.items())
 
 
 def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None, chosen: bool = False) -> str:
@@ -197,13 +199,13 @@ def _data(data: Any, format: Format) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True)).rstrip()
 
 
-def _table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), width: int | None = None) -> str:
+def _table(rows: Sequence[Sequence[str]], header: Sequence[str], width: int | None) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=bool(header), pad_edge=False, padding=(0, 2, 0, 0))
-    for title in header or rows[0]:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in header:
         table.add_column(title, overflow="fold", no_wrap=width is None)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))

@@ -126,10 +126,11 @@ def run(
     beside: Sequence[Sequence[str]] = (),
     stdin: bytes = b"",
     timeout: float = 60.0,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Completed:
     """Run a command, with those AFTER which it comes and those BESIDE it, to its end on HOST; see `Host.open`.
 
-    STDIN is meant for kilobytes, not for bulk.
+    STDIN is meant for kilobytes, not for bulk. MEANWHILE is called as soon as all is on its way to the host.
 
     Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost or answers without end.
     """
@@ -138,6 +139,8 @@ def run(
             with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
                 process.write(stdin)
             process.close_stdin()
+        if meanwhile is not None:
+            meanwhile()
         stdout = bytearray()
         exit_code, stderr = _to_its_end(process, host, (*beside, *after, argv), stdout.extend, timeout, timeout)
         return Completed(exit_code, bytes(stdout), stderr)

@@ -55,7 +55,7 @@ def measure(ground: Ground) -> list[Row]:
     return [
         *compare(manager, [on_host], {ON_HOST: BOUND}),
         steadiness(manager, STEADY),
-        *compare(command, [over_ssh]),
+        *compare(command, [over_ssh], {OVER_SSH: BOUND}),
         *compare(together, [applied], {applied.name: BOUND}),
     ]
 

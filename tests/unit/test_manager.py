@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from lfgpods import Command, KubernetesError, Owner, State, StoreError, processes
-from lfgpods.hosts import run
+from lfgpods.hosts import Process, run
 from lfgpods.labels import DELETED_AT
 from lfgpods.lock import PROCESS
 from lfgpods.naming import names_of
@@ -74,6 +76,24 @@ def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPa
         with pytest.raises(StoreError):
             lfgpods.pods.ensure(OWNER)
         assert lfgpods.pods.list() == []
+
+
+def test_manifests_are_prepared_while_the_first_command_of_a_create_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    with embedded_host() as lfgpods:
+        start = lfgpods.host.open
+
+        def open(argv: Sequence[str], **how: Any) -> Process:
+            done.append("command")
+            return start(argv, **how)
+
+        monkeypatch.setattr(lfgpods.host, "open", open)
+        monkeypatch.setattr("lfgpods.manifests.prepare", lambda _: done.append("prepared"))
+        lfgpods.pods.ensure(OWNER)
+        assert done[:3] == ["command", "prepared", "command"]
+        done.clear()
+        lfgpods.pods.ensure(OWNER)
+        assert "prepared" not in done
 
 
 def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lfgpods.errors import TemplateError, UsageError
 from lfgpods.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
 from lfgpods.labels import SPEC as SPEC_ANNOTATION
-from lfgpods.manifests import BUILTIN_TEMPLATES, Manifests, render
+from lfgpods.manifests import BUILTIN_TEMPLATES, Manifests, prepare, render
 from lfgpods.naming import Owner, names_of
 from lfgpods.nodes import Node, affinity_to
 from lfgpods.observe import actual_spec, pod_of, snapshot_of
@@ -360,3 +360,18 @@ def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, tex
             affinity=affinity_to(Node("one", "one")),
         )
     assert name in refused.value.message
+
+
+def test_what_was_prepared_is_only_to_be_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    monkeypatch.setattr("jinja2.Environment.compile", lambda *_, **__: pytest.fail("not prepared"))
+    assert drawn(templates=tmp_path) == drawn()
+    assert drawn(templates=tmp_path, spec=OF_CLASS).volume is None
+
+
+def test_a_template_that_is_wrong_is_refused_when_it_is_rendered_and_not_before(tmp_path: Path) -> None:
+    own(tmp_path, "service", "{% for %}")
+    (tmp_path / "namespace.yaml.j2").write_bytes(b"\xff")
+    prepare(tmp_path)
+    with pytest.raises(TemplateError, match=r"namespace\.yaml\.j2 cannot be rendered"):
+        drawn(templates=tmp_path)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -46,6 +48,16 @@ def test_a_table_for_people() -> None:
     assert "http://h:30001" in first
     assert second.split()[:2] == ["conversation/42", "deleted"]
     assert "lfgpods create" in show_pods([], Format.TABLE)
+
+
+def test_a_pod_is_a_line_for_each_thing_that_there_is_to_say_and_loads_no_library() -> None:
+    shown = show_pod(replace(POD, started_at=None, reason="one\ntwo " + 99 * "long "), Format.TABLE)
+    assert [line.split(":  ")[0].rstrip(":") for line in shown.splitlines()] == [
+        "Status", "Project", "Conversation", "Namespace", "Pod", "Image", "CPU", "Memory", "Volume", "Access URL",
+    ]  # fmt: skip
+    assert {line.index(line.split(":")[1].strip()) for line in shown.splitlines()} == {len("Conversation:  ")}
+    show = "from tests.samples import POD; from lfgpods.output import *; show_pod(POD, Format.TABLE); import sys"
+    subprocess.run([sys.executable, "-c", f"{show}; sys.exit('rich' in sys.modules)"], check=True)
 
 
 def test_a_failed_pod_says_why() -> None:

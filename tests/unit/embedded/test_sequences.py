@@ -114,3 +114,15 @@ def test_one_that_runs_ends_when_nobody_waits_any_more(embedded: EmbeddedLfgpods
     closing.join(5)
     assert not closing.is_alive()
     assert not Path("/proc", pid).exists()
+
+
+def test_what_is_done_meanwhile_is_done_while_the_command_runs_with_all_of_its_input(tmp_path: Path) -> None:
+    script = 'line=$(cat); echo "$line" >"$1/taken"; while [ ! -e "$1/done" ]; do sleep 0.01; done; echo "$line"'
+
+    def meanwhile() -> None:
+        eventually(lambda: (tmp_path / "taken").exists() and (tmp_path / "taken").read_text() == "input\n")
+        (tmp_path / "done").touch()
+
+    argv = ("sh", "-c", script, "sh", str(tmp_path))
+    done = run(LocalHost(), argv, stdin=b"input", meanwhile=meanwhile, timeout=20.0)
+    assert (done.exit_code, done.stdout) == (0, b"input\n")
