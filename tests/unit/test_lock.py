@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -31,13 +31,7 @@ class OneLease:
         self.failure: Exception | None = None
 
     def create_and_get(
-        self,
-        obj: Object,
-        references: Sequence[str],
-        namespace: str,
-        *,
-        beside: Sequence[Sequence[str]] = (),
-        meanwhile: Callable[[], object] | None = None,
+        self, obj: Object, references: Sequence[str], namespace: str, **_: object
     ) -> tuple[Object, list[Object], str]:
         if self.lease is not None:
             raise KubernetesError("there", code="already_exists")
