@@ -185,6 +185,8 @@ def test_late_output_of_a_process_that_has_ended_is_not_the_next_ones(one: OneSh
 
 def test_a_shell_that_was_killed_has_not_run_the_next_command(one: OneShell, tmp_path: Path) -> None:
     main = int(one.run("cut -d' ' -f4 /proc/$PPID/stat")[1])
+    os.kill(main, signal.SIGSTOP)  # so that it begins nothing while those to kill are looked for
+    assert eventually(lambda: Path(f"/proc/{main}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     for process in (main, *children_of(main)):
         with contextlib.suppress(ProcessLookupError):  # it may have ended because of the one before it
             os.kill(process, signal.SIGKILL)
