@@ -33,6 +33,8 @@ CHUNK = 1 << 20
 """Bytes of input that one process in the pod passes on, block by block: starting it takes as long as a tenth of it."""
 READY_WITHIN = 10.0
 """Seconds in which a shell that waits has to answer; most do so in a thousandth."""
+_CUT = b"error reading from error stream"
+"""kubectl's words when streams that it had into the pod broke off."""
 LOOK_EVERY, CANCELLED_WITHIN = 1.0, 0.2
 END_GRACE = 8.0
 """Seconds that a command and its group get to end, and its last output to arrive, after their time limit."""
@@ -208,7 +210,7 @@ def _cancelled() -> OutcomeUnknownError:
 
 def _without_trailer(kubectl: Kubectl, exit_code: int | None, err: _Stream, pod: str) -> KubernetesError:
     """What it means that the stream ended without a trailer: nothing ran, or nobody knows."""
-    if not err.started and exit_code:
+    if not err.started and exit_code and _CUT not in err.held:
         refusal = kubectl.exec_refusal(exit_code, err.held)
         said = err.held.decode(errors="replace")
         if refusal.code == "not_found":

@@ -250,6 +250,12 @@ def test_an_end_without_a_start_and_without_an_error_is_unknown_too(tmp_path: Pa
         fake(tmp_path, "kill -9 $$").run("true")
 
 
+def test_streams_that_break_off_before_a_start_are_unknown(tmp_path: Path) -> None:
+    said = "error: error reading from error stream: websocket: close 1006 (abnormal closure): unexpected EOF"
+    with pytest.raises(OutcomeUnknownError):
+        fake(tmp_path, f"read -r script; read -r token; echo '{said}' >&2; exit 1").run("true")
+
+
 def test_a_trailer_on_one_stream_only_is_no_result(tmp_path: Path) -> None:
     script = 'read -r script; read -r token; echo "$token start" >&2; echo "$token 0" >&2; exit 0'
     with pytest.raises(OutcomeUnknownError):
