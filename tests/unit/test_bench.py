@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice, pairwise
+
 import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import report
+from tests.bench.create import KUBELET_LOOKS_EVERY, moments_between_looks
 from tests.bench.measuring import Contender, Row, Sample, alternate, compare, peak_memory, steadiness
 
 OURS = Sample("ours", (1.0, 1.0, 1.0, 4.0))
@@ -82,3 +85,11 @@ def test_a_section_that_there_is_not_is_wrong_use(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit, match="2"):
         bench.main(["nosuch"])
     assert "there is no section nosuch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rounds", [5, 20, 40])
+def test_creates_begin_at_moments_that_are_spread_evenly_over_kubelets_second(rounds: int) -> None:
+    moments = sorted(islice(moments_between_looks(), 1, rounds + 1))  # the first belongs to the trial
+    gaps = [after - before for before, after in pairwise([0.0, *moments, KUBELET_LOOKS_EVERY])]
+    assert min(gaps) >= 0
+    assert max(gaps) < 2 * KUBELET_LOOKS_EVERY / rounds
