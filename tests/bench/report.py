@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent / "RESULTS.md"
 PACKAGES = ("lfgpods", "paramiko", "kubernetes", "kr8s")
 
 _WARM = (
-    "the milliseconds are the machine's and the hour's: 3.6 to 5.8 in twenty measurements, each 1/28 to 1/41 of "
+    "the milliseconds are the machine's and the hour's: 4.0 to 5.8 in twenty measurements, each 1/28 to 1/35 of "
     "kubectl beside it. The floor is 4.2 ms where kubectl takes 150: two echoes through SSH and an open `kubectl exec` of "
     "1.8 ms each (1.2 of them without SSH), and 0.6 ms of the shell in the pod. Tried: the pod looked up while the shell "
     "answers, by a statement that is built once (0.7 ms less), TCP without delayed acknowledgements (40 ms less), the "
