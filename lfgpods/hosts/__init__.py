@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lfgpods.errors import HostError, TimeLimitError
+from lfgpods.core.errors import HostError, TimeLimitError
 
 if TYPE_CHECKING:
-    from lfgpods.settings import Settings
+    from lfgpods.core.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from lfgpods import processes
-from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner, OwnerKind
-from lfgpods.orm import peewee
-from lfgpods.pod import Pod
-from lfgpods.settings import is_postgresql
-from lfgpods.state import State
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Event, Outcome
+from lfgpods.core.orm import peewee
+from lfgpods.core.owners import Owner, OwnerKind
+from lfgpods.core.pod import Pod
+from lfgpods.core.settings import is_postgresql
+from lfgpods.core.text import one_line
+from lfgpods.kube.diagnosis import State
 from lfgpods.store.engine import Engine
 from lfgpods.store.rows import event_of, pod_of, row_of
 from lfgpods.store.schema import EventRow, PodRow, migrate, now
-from lfgpods.text import one_line
 
 EVENTS_KEPT = 10_000
 """Of each host, the newest."""

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from lfgpods import processes
-from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner, OwnerKind
-from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec
-from lfgpods.state import State
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Event, Outcome
+from lfgpods.core.owners import Owner, OwnerKind
+from lfgpods.core.pod import Pod, ServicePort
+from lfgpods.core.spec import PodSpec
+from lfgpods.kube.diagnosis import State
 
 PATIENCE = 3600
 """Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from lfgpods import Owner
+from lfgpods.api.manager import render
+from lfgpods.core.owners import Names, names_of
 from lfgpods.hosts import Completed
-from lfgpods.labels import Object
-from lfgpods.manager import render
-from lfgpods.naming import Names, names_of
+from lfgpods.kube.labels import Object
 from tests.contract.shapes import differences, shape_of
 from tests.contract.sites import Site
 

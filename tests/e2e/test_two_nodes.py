@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request, rollout
-from lfgpods.naming import names_of
-from lfgpods.nodes import Node, affinity_to
+from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request
+from lfgpods.core.owners import names_of
+from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.pods import rollout
 from tests.cluster import Cluster, second
 from tests.cluster.certificates import NODE
 from tests.lab import Lab

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from lfgpods import Command, Owner, PodManager, PodNotFoundError, Settings, load_settings
+from lfgpods.core.owners import names_of
 from lfgpods.hosts import Completed, Host, connect, run
 from lfgpods.hosts.ssh import SshHost
-from lfgpods.naming import names_of
 from lfgpods.testing import embedded_host
 from tests.lab import DELETION_LIMIT, Lab
 

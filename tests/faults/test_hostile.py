@@ -20,19 +20,20 @@ from hypothesis import HealthCheck, Phase, example, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfgpods import Command, LfgpodsError, Owner, PodManager, Request, hosts, lock, rollout
+from lfgpods import Command, LfgpodsError, Owner, PodManager, Request, hosts
+from lfgpods.api.manager import render
 from lfgpods.cli import main
-from lfgpods.command import Invocation
-from lfgpods.errors import SettingsError
+from lfgpods.cli.output import Format, show_manifests, show_pod, show_pods
+from lfgpods.core.errors import SettingsError
+from lfgpods.core.owners import names_of, resolve_owner
+from lfgpods.core.settings import load_settings
+from lfgpods.core.spec import request_from_limits
+from lfgpods.exec.command import Invocation
+from lfgpods.exec.pool import Shells
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kubectl import Kubectl
-from lfgpods.labels import OWNER_ID, Object
-from lfgpods.manager import render
-from lfgpods.naming import names_of, resolve_owner
-from lfgpods.output import Format, show_manifests, show_pod, show_pods
-from lfgpods.settings import load_settings
-from lfgpods.shells import Shells
-from lfgpods.spec import request_from_limits
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.labels import OWNER_ID, Object
+from lfgpods.pods import lock, rollout
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground
 from tests.faults.hostile import (

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import lfgpods
-from lfgpods import api
-from lfgpods.command import Command
-from lfgpods.errors import HostError, OutcomeUnknownError
-from lfgpods.naming import Owner
-from lfgpods.settings import Settings
-from lfgpods.sharing import SharedManager
+from lfgpods.api import lfg
+from lfgpods.api.shared import SharedManager
+from lfgpods.core.errors import HostError, OutcomeUnknownError
+from lfgpods.core.owners import Owner
+from lfgpods.core.settings import Settings
+from lfgpods.exec.command import Command
 from tests.samples import POD
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -76,7 +76,7 @@ class FakeManager:
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> type[FakeManager]:
-    monkeypatch.setattr(api, "shared", SharedManager(FakeManager))  # type: ignore[arg-type]
+    monkeypatch.setattr(lfg, "shared", SharedManager(FakeManager))  # type: ignore[arg-type]
     monkeypatch.setattr(FakeManager, "error", None)
     return FakeManager
 

@@ -18,9 +18,9 @@ from lfgpods import State
 from lfgpods.cli import main
 from lfgpods.cli.app import _COMMANDS, application
 from lfgpods.cli.options import PodStatus
-from lfgpods.errors import KubernetesError
-from lfgpods.events import Event
-from lfgpods.naming import Owner
+from lfgpods.core.changes import Event
+from lfgpods.core.errors import KubernetesError
+from lfgpods.core.owners import Owner
 from tests.unit.test_output import EVENT
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -120,7 +120,7 @@ def test_an_error_of_our_own_making_has_its_traceback_in_the_log_file_only(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug\nof ours, password=hunter2")
 
-    monkeypatch.setattr("lfgpods.manager.PodManager.__init__", fail)
+    monkeypatch.setattr("lfgpods.api.manager.PodManager.__init__", fail)
     assert main(["create", "--project-id", "x"]) == 1
     log = empty_folder / "data" / "lfgpods" / "lfgpods.log"
     assert capsys.readouterr().err.splitlines() == [
@@ -142,7 +142,7 @@ def test_a_failure_leaves_its_traceback_in_the_log_file_and_wrong_use_leaves_not
     def fail(*_: object, **__: object) -> None:
         raise KubernetesError("it broke", "mend it")
 
-    monkeypatch.setattr("lfgpods.manager.PodManager.__init__", fail)
+    monkeypatch.setattr("lfgpods.api.manager.PodManager.__init__", fail)
     assert main(["create", "--project-id", "x"]) == 5
     assert "Traceback" not in capsys.readouterr().err
     assert "KubernetesError: it broke" in (data / "lfgpods" / "lfgpods.log").read_text()
@@ -179,7 +179,7 @@ class Recorded:
 
     def history(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
         logging.getLogger("lfgpods").debug("detail")
-        logging.getLogger("lfgpods.manager").info("step")
+        logging.getLogger("lfgpods.api.manager").info("step")
         self.asked.append((owner, limit))
         return [EVENT]
 
@@ -187,7 +187,7 @@ class Recorded:
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     recorded = Recorded()
-    monkeypatch.setattr("lfgpods.manager.PodManager", lambda: recorded)
+    monkeypatch.setattr("lfgpods.api.manager.PodManager", lambda: recorded)
     return recorded
 
 
@@ -208,7 +208,7 @@ def test_an_interrupt_is_130(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lfgpods.naming.resolve_owner", interrupt)
+    monkeypatch.setattr("lfgpods.core.owners.resolve_owner", interrupt)
     assert main(argv) == code
     assert "Traceback" not in capsys.readouterr().err
 
@@ -221,12 +221,23 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    heavy = {"fabric", "paramiko", "invoke", "peewee", "typer", "rich", "jinja2", "yaml", "dotenv", "lfgpods.manager"}
+    heavy = {
+        "fabric",
+        "paramiko",
+        "invoke",
+        "peewee",
+        "typer",
+        "rich",
+        "jinja2",
+        "yaml",
+        "dotenv",
+        "lfgpods.api.manager",
+    }
     assert not heavy & loaded_by("import lfgpods; lfgpods.__version__; dir(lfgpods)")
     assert not heavy - {"typer", "rich"} & loaded_by("import lfgpods.cli")
     for argv in (["--version"], ["--help"], ["create", "--help"]):
         loaded = loaded_by(f"from lfgpods.cli import main\nmain({argv!r})")
-        assert not {"lfgpods.manager", "lfgpods.logs", "platformdirs", "logging"} & loaded
+        assert not {"lfgpods.api.manager", "lfgpods.cli.logs", "platformdirs", "logging"} & loaded
 
 
 def test_a_command_that_is_asked_for_is_the_same_alone_as_among_all() -> None:

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from lfgpods import processes
-from lfgpods.garbage import Kind, Orphan, Surroundings, find_orphans
-from lfgpods.labels import (
+from lfgpods.core import processes
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.pod import Pod
+from lfgpods.core.settings import load_settings
+from lfgpods.fleet.orphans import Kind, Orphan, Surroundings, find_orphans
+from lfgpods.kube.diagnosis import Snapshot, State
+from lfgpods.kube.labels import (
     DELETED_AT,
     MANAGED_BY,
     MANAGER,
@@ -21,14 +25,10 @@ from lfgpods.labels import (
     labels_for,
     owner_record,
 )
-from lfgpods.lock import PROCESS
-from lfgpods.naming import Owner, names_of
-from lfgpods.nodes import Node, affinity_to
-from lfgpods.observe import pod_of
-from lfgpods.pod import Pod
-from lfgpods.settings import load_settings
-from lfgpods.state import Snapshot, State
-from lfgpods.volumes import Folder
+from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.pods.lock import PROCESS
+from lfgpods.pods.status import pod_of
+from lfgpods.volumes.folders import Folder
 
 ROOT = "/mnt/volumes"
 NOW = 1_800_000_000.0

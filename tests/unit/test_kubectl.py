@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lfgpods.errors import HostError, KubernetesError, TimeLimitError
+from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.hosts import Output
-from lfgpods.kubectl import Kubectl
+from lfgpods.kube.kubectl import Kubectl
 
 
 class ScriptedProcess:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods import lock as locks
-from lfgpods import processes
-from lfgpods.errors import HostError, KubernetesError, TimeLimitError
-from lfgpods.labels import Object
-from lfgpods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
-from lfgpods.naming import Names
+from lfgpods.core import processes
+from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
+from lfgpods.core.owners import Names
+from lfgpods.kube.labels import Object
+from lfgpods.pods import lock as locks
+from lfgpods.pods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
 
 NAMES = Names("proj-a")
 ELSEWHERE = "another-boot:4026531836:12:34"

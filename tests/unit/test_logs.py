@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods import logs, text
-from lfgpods.logs import configured, write_traceback
+from lfgpods.cli import logs
+from lfgpods.cli.logs import configured, write_traceback
+from lfgpods.core import text
 
 log = logging.getLogger("lfgpods")
 child = logging.getLogger("lfgpods.hosts.ssh")

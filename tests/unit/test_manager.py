@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Command, KubernetesError, Owner, State, StoreError, processes
+from lfgpods import Command, KubernetesError, Owner, State, StoreError
+from lfgpods.core import processes
+from lfgpods.core.owners import names_of
 from lfgpods.hosts import Process, run
-from lfgpods.labels import DELETED_AT
-from lfgpods.lock import PROCESS
-from lfgpods.naming import names_of
-from lfgpods.observe import snapshot_of
-from lfgpods.state import state_of
+from lfgpods.kube.diagnosis import state_of
+from lfgpods.kube.labels import DELETED_AT
+from lfgpods.pods.lock import PROCESS
+from lfgpods.pods.status import snapshot_of
 from lfgpods.store import Store
 from lfgpods.testing import embedded_host
 
@@ -88,7 +89,7 @@ def test_manifests_are_prepared_while_the_first_command_of_a_create_runs(monkeyp
             return start(argv, **how)
 
         monkeypatch.setattr(lfgpods.host, "open", open)
-        monkeypatch.setattr("lfgpods.manifests.prepare", lambda _: done.append("prepared"))
+        monkeypatch.setattr("lfgpods.pods.manifests.prepare", lambda _: done.append("prepared"))
         lfgpods.pods.ensure(OWNER)
         assert done[:3] == ["command", "prepared", "command"]
         done.clear()

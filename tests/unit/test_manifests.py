@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods.errors import TemplateError, UsageError
-from lfgpods.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
-from lfgpods.labels import SPEC as SPEC_ANNOTATION
-from lfgpods.manifests import BUILTIN_TEMPLATES, Manifests, prepare, render
-from lfgpods.naming import Owner, names_of
-from lfgpods.nodes import Node, affinity_to
-from lfgpods.observe import actual_spec, pod_of, snapshot_of
-from lfgpods.spec import Hardening, PodSpec, Resources
+from lfgpods.core.errors import TemplateError, UsageError
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.spec import Hardening, PodSpec, Resources
+from lfgpods.kube.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
+from lfgpods.kube.labels import SPEC as SPEC_ANNOTATION
+from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.pods.manifests import BUILTIN_TEMPLATES, Manifests, prepare, render
+from lfgpods.pods.status import actual_spec, pod_of, snapshot_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods.errors import UsageError
-from lfgpods.naming import NAMESPACE_LENGTH, Owner, OwnerKind, names_of, resolve_owner
+from lfgpods.core.errors import UsageError
+from lfgpods.core.owners import NAMESPACE_LENGTH, Owner, OwnerKind, names_of, resolve_owner
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 ids = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=256).filter(str.strip)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods.errors import KubernetesError
+from lfgpods.core.errors import KubernetesError
 from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
-from lfgpods.labels import Object
-from lfgpods.nodes import (
+from lfgpods.kube.diagnosis import Snapshot, State, nodes_matter, state_of
+from lfgpods.kube.labels import Object
+from lfgpods.kube.nodes import (
     HOST_SCRIPT,
     JSONPATH,
     Node,
@@ -24,7 +25,6 @@ from lfgpods.nodes import (
     tied_to,
     trouble_of,
 )
-from lfgpods.state import Snapshot, State, nodes_matter, state_of
 from lfgpods.testing import embedded_host
 
 ONE = Node("one", "one", ("10.244.0.0/24",), addresses=frozenset({"10.0.0.1", "203.0.113.7", "one.example.com"}))

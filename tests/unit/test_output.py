@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods.errors import KubernetesError
-from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner
-from lfgpods.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
-from lfgpods.removal import Deletion
-from lfgpods.state import State
+from lfgpods.cli.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
+from lfgpods.core.changes import Action, Event, Outcome
+from lfgpods.core.errors import KubernetesError
+from lfgpods.core.owners import Owner
+from lfgpods.kube.diagnosis import State
+from lfgpods.pods.remover import Deletion
 from tests.samples import POD
 
 FIELDS = {
@@ -56,7 +56,7 @@ def test_a_pod_is_a_line_for_each_thing_that_there_is_to_say_and_loads_no_librar
         "Status", "Project", "Conversation", "Namespace", "Pod", "Image", "CPU", "Memory", "Volume", "Access URL",
     ]  # fmt: skip
     assert {line.index(line.split(":")[1].strip()) for line in shown.splitlines()} == {len("Conversation:  ")}
-    show = "from tests.samples import POD; from lfgpods.output import *; show_pod(POD, Format.TABLE); import sys"
+    show = "from tests.samples import POD; from lfgpods.cli.output import *; show_pod(POD, Format.TABLE); import sys"
     subprocess.run([sys.executable, "-c", f"{show}; sys.exit('rich' in sys.modules)"], check=True)
 
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods import hosts, kubectl, pages
-from lfgpods.errors import HostError, KubernetesError, TimeLimitError
+from lfgpods import hosts
+from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.hosts import Output
-from lfgpods.kubectl import Kubectl
-from lfgpods.pages import ObjectList
+from lfgpods.kube import kubectl, lists
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.lists import ObjectList
 
 SELECTOR = "app.kubernetes.io/managed-by=lfgpods"
 EXPIRED = (
@@ -79,7 +80,7 @@ def names_listed(server: Server, *kinds: str) -> list[str]:
 
 
 def test_every_page_is_asked_for_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "PAGE", 2)
+    monkeypatch.setattr(lists, "PAGE", 2)
     found = {"": page("ab", "x/+="), "x/+=": page("cd", "y"), "y": page("e")}
     server = Server(lambda path, query: (0, found[query.get("continue", "")], b""))
     assert names_listed(server) == ["a", "b", "c", "d", "e"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.errors import KubernetesError
+from lfgpods.core.errors import KubernetesError
+from lfgpods.core.settings import load_settings
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kubectl import Kubectl
-from lfgpods.labels import Object
-from lfgpods.nodes import Node, affinity_to
-from lfgpods.placement import Placement
-from lfgpods.settings import load_settings
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.labels import Object
+from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.pods.placement import Placement
 
 ONE = "one\tone\t10.244.0.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.1\n"
 TWO = "two\ttwo\t10.244.1.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.2\n"

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lfgpods.command import Command, Invocation
-from lfgpods.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
+from lfgpods.core.errors import KubernetesError, OutcomeUnknownError, PodNotRunningError, TimeLimitError, UsageError
+from lfgpods.exec.command import Command, Invocation
+from lfgpods.exec.shell import Shell
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kubectl import Kubectl
-from lfgpods.podexec import Shell
+from lfgpods.kube.kubectl import Kubectl
 from tests.waiting import eventually
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shell.split()[0])]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods import processes
+from lfgpods.core import processes
 
-OURS = "import sys; from lfgpods.processes import this_process; print(this_process(), flush=True); sys.stdin.read()"
+OURS = (
+    "import sys; from lfgpods.core.processes import this_process; print(this_process(), flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture

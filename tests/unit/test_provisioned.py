@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError, provisioned, rollout
+from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError
+from lfgpods.core.owners import names_of
 from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kubectl import Kubectl
-from lfgpods.labels import OWNER_ID, PURGING, Object, labels_for
-from lfgpods.naming import names_of
-from lfgpods.nodes import Node, affinity_to
-from lfgpods.provisioned import ProvisionedVolumes
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.labels import OWNER_ID, PURGING, Object, labels_for
+from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.pods import rollout
 from lfgpods.testing import EmbeddedLfgpods, Faults, embedded_host
+from lfgpods.volumes import provisioned
+from lfgpods.volumes.provisioned import ProvisionedVolumes
 
 OWNER = Owner.project("my-app")
 NAMES = names_of(OWNER)

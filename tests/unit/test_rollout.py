@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lfgpods import rollout
-from lfgpods.errors import KubernetesError, TimeLimitError
-from lfgpods.labels import REVISION, Object
-from lfgpods.naming import Names
-from lfgpods.rollout import wait_ended, wait_ready
+from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.owners import Names
+from lfgpods.kube.labels import REVISION, Object
+from lfgpods.pods import rollout
+from lfgpods.pods.rollout import wait_ended, wait_ready
 
 NAMES = Names("proj-a")
 

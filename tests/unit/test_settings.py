@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.errors import SettingsError
-from lfgpods.settings import HostKind, Settings, load_settings
-from lfgpods.spec import Hardening
+from lfgpods.core.errors import SettingsError
+from lfgpods.core.settings import HostKind, Settings, load_settings
+from lfgpods.core.spec import Hardening
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,7 @@ def test_a_database_is_a_path_or_a_postgresql_url_whose_password_does_not_show()
 def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) -> None:
     example = ROOT / ".env.example"
     shown = set(re.findall(r"^([A-Z0-9_]+)=", example.read_text(), re.MULTILINE))
-    read = set(re.findall(r'"((?:K8S_SSH|LFGPODS)_[A-Z_]+)"', (ROOT / "lfgpods" / "settings.py").read_text()))
+    read = set(re.findall(r'"((?:K8S_SSH|LFGPODS)_[A-Z_]+)"', (ROOT / "lfgpods" / "core" / "settings.py").read_text()))
     assert shown == read
 
     def without_key_file(settings: Settings) -> object:

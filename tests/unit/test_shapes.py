@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfgpods.garbage import Surroundings, find_orphans
-from lfgpods.naming import Owner, names_of
-from lfgpods.observe import group_by_namespace, pod_of, snapshot_of
-from lfgpods.pages import _RESOURCES, ObjectList
-from lfgpods.settings import load_settings
-from lfgpods.shapes import checked
-from lfgpods.state import diagnose
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.settings import load_settings
+from lfgpods.fleet.orphans import Surroundings, find_orphans
+from lfgpods.kube.diagnosis import diagnose
+from lfgpods.kube.lists import _RESOURCES, ObjectList
+from lfgpods.kube.schema import checked
+from lfgpods.pods.status import group_by_namespace, pod_of, snapshot_of
 
 OWNER = Owner.project("a")
 BASE = load_settings({}).defaults

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from lfgpods.settings import Settings
-from lfgpods.sharing import SharedManager
+from lfgpods.api.shared import SharedManager
+from lfgpods.core.settings import Settings
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

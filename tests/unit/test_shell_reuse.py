@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods import podexec
-from lfgpods.command import Command, Invocation
-from lfgpods.errors import OutcomeUnknownError, TimeLimitError, UsageError
-from lfgpods.podexec import Shell, ShellIsGoneError
+from lfgpods.core.errors import OutcomeUnknownError, TimeLimitError, UsageError
+from lfgpods.exec import shell
+from lfgpods.exec.command import Command, Invocation
+from lfgpods.exec.shell import Shell, ShellIsGoneError
 from tests.unit.test_podexec import SHELLS, Pod
 from tests.waiting import eventually
 
@@ -40,7 +40,7 @@ class OneShell:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here a shell that is gone is not seen to be, as what it left behind holds its streams open."""
-    monkeypatch.setattr(podexec, "READY_WITHIN", 0.3)
+    monkeypatch.setattr(shell, "READY_WITHIN", 0.3)
 
 
 def assert_nothing_runs_beside(one: OneShell, left_behind: int) -> None:
@@ -114,8 +114,8 @@ def test_variables_of_the_image_are_not_touched(tmp_path: Path, monkeypatch: pyt
     names = ("line", "mode", "feed", "count", "dir", "token", "size", "code", "pid", "word", "worker", "session")
     for name in names:
         monkeypatch.setenv(name, f"the image's {name}")
-    for shell in SHELLS:
-        one = OneShell(Pod(tmp_path / shell.split()[0], shell))
+    for program in SHELLS:
+        one = OneShell(Pod(tmp_path / program.split()[0], program))
         with closing(one.shell):
             for _ in range(3):
                 said = one.run("; ".join(f'echo "${name}"' for name in names))[1].decode()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods import podexec, shells
-from lfgpods.command import Command, Invocation
-from lfgpods.errors import HostError
+from lfgpods.core.errors import HostError
+from lfgpods.exec import pool, shell
+from lfgpods.exec.command import Command, Invocation
+from lfgpods.exec.pool import Shells
 from lfgpods.hosts.local import LocalHost, LocalProcess
-from lfgpods.kubectl import Kubectl
-from lfgpods.shells import Shells
+from lfgpods.kube.kubectl import Kubectl
 from tests.waiting import eventually
 
 
@@ -66,7 +66,7 @@ class Pods:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Pods]]:
     made: list[Pods] = []
-    monkeypatch.setattr(podexec, "READY_WITHIN", 1.0)
+    monkeypatch.setattr(shell, "READY_WITHIN", 1.0)
 
     def new(**options: float) -> Pods:
         made.append(Pods(tmp_path, **options))  # type: ignore[arg-type]
@@ -121,17 +121,17 @@ def test_a_shell_that_is_gone_costs_a_new_one_and_is_not_noticed(make: Callable[
 
 def test_commands_at_once_have_a_shell_each_and_a_few_of_those_are_kept(make: Callable[..., Pods]) -> None:
     pods = make()
-    together = threading.Barrier(shells.IDLE + 4)
+    together = threading.Barrier(pool.IDLE + 4)
 
     def run() -> None:
         assert pods.run("cat", stdin=str(together.wait(20)).encode())
 
-    threads = [threading.Thread(target=run) for _ in range(shells.IDLE + 4)]
+    threads = [threading.Thread(target=run) for _ in range(pool.IDLE + 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert eventually(lambda: 0 < pods.host.running() <= shells.IDLE)
+    assert eventually(lambda: 0 < pods.host.running() <= pool.IDLE)
 
 
 def test_a_shell_that_nobody_needs_ends(make: Callable[..., Pods]) -> None:
@@ -168,7 +168,7 @@ def test_a_shell_that_waits_makes_room_for_something_else(make: Callable[..., Po
 def test_who_waits_too_long_is_told_that_the_host_is_busy(
     make: Callable[..., Pods], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shells, "QUEUE_TIMEOUT", 0.2)
+    monkeypatch.setattr(pool, "QUEUE_TIMEOUT", 0.2)
     pods = make(capacity=1)
     begun, end = threading.Event(), threading.Event()
 

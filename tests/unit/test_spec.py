@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods.errors import UsageError
-from lfgpods.spec import Hardening, PodSpec, Request, Resources, checked, quantity, request_from_limits
+from lfgpods.core.errors import UsageError
+from lfgpods.core.spec import Hardening, PodSpec, Request, Resources, checked, quantity, request_from_limits
 
 BASE = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.errors import HostError
-from lfgpods.hosts.ssh import config
+from lfgpods.core.errors import HostError
+from lfgpods.hosts.ssh import ssh_config
 
 HOSTS = ("a", "b", "a.example.com", "b.example.com", "other")
 
@@ -17,7 +17,7 @@ HOSTS = ("a", "b", "a.example.com", "b.example.com", "other")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(config, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(ssh_config, "SYSTEM", tmp_path / "system")
     (tmp_path / ".ssh").mkdir()
     return tmp_path / ".ssh"
 
@@ -29,7 +29,7 @@ def write(folder: Path, **files: str) -> None:
 
 def ports(folder: Path) -> dict[str, str | None]:
     """The port of each of the HOSTS, which is the same for us and for OpenSSH."""
-    ours = {host: config.load_ssh_config().lookup(host).get("port") for host in HOSTS}
+    ours = {host: ssh_config.load_ssh_config().lookup(host).get("port") for host in HOSTS}
     if shutil.which("ssh"):
         for host, port in ours.items():
             # ssh takes the home from the passwd file, so ~ and the folder of relative names are made absolute for it
@@ -69,21 +69,21 @@ def test_globs_and_homes_in_their_order_and_files_that_are_not_there(folder: Pat
     write(folder, config="Include=none *.conf ~/.ssh/last\n", last="Port 3\n")
     write(folder, **{"2.conf": "Port 2\n", "1.conf": "Host a\nPort 1\n"})
     (folder / "0.conf").mkdir()
-    loaded = config.load_ssh_config()
+    loaded = ssh_config.load_ssh_config()
     assert [loaded.lookup(host).get("port") for host in ("a", "b")] == ["1", "2"]
 
 
 def test_the_system_has_the_last_word_on_what_is_left(folder: Path) -> None:
     write(folder, config="Host a\nPort 1\n")
     write(folder.parent, system="Include more\nPort 2\n", more="User somebody\n")
-    loaded = config.load_ssh_config()
+    loaded = ssh_config.load_ssh_config()
     assert [loaded.lookup(host).get("port") for host in ("a", "b")] == ["1", "2"]
     assert loaded.lookup("a").get("user") == "somebody"
 
 
 def test_bytes_that_are_not_utf_8_harm_nobody(folder: Path) -> None:
     (folder / "config").write_bytes(b"# \xff\r\nHost caf\xe9\r\n  Port 1\r\nHost a\r\n  Port 2\r\n")
-    assert config.load_ssh_config().lookup("a")["port"] == "2"
+    assert ssh_config.load_ssh_config().lookup("a")["port"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_bytes_that_are_not_utf_8_harm_nobody(folder: Path) -> None:
 def test_what_openssh_refuses_too_is_told_in_one_line(folder: Path, text: str) -> None:
     write(folder, config=text)
     with pytest.raises(HostError) as error:
-        config.load_ssh_config()
+        ssh_config.load_ssh_config()
     assert error.value.code == "ssh_config"
     assert "\n" not in error.value.message
     assert str(folder / "config") in error.value.message

@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
+from lfgpods.core.settings import SshSettings, load_settings
 from lfgpods.hosts import ssh
-from lfgpods.hosts.ssh import config, connection
+from lfgpods.hosts.ssh import connection
+from lfgpods.hosts.ssh import ssh_config as configuration
 from lfgpods.hosts.ssh.connection import Direct
-from lfgpods.hosts.ssh.line import WatchedTransport
-from lfgpods.settings import SshSettings, load_settings
+from lfgpods.hosts.ssh.heartbeat import WatchedTransport
 
 
 @pytest.fixture
 def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's ssh_config, which is empty; there is no other."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(config, "SYSTEM", tmp_path / "none")
+    monkeypatch.setattr(configuration, "SYSTEM", tmp_path / "none")
     (tmp_path / ".ssh").mkdir()
     file = tmp_path / ".ssh" / "config"
     file.touch()

@@ -8,10 +8,10 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from lfgpods.errors import HostError
+from lfgpods.core.errors import HostError
+from lfgpods.core.settings import SshSettings
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.keys import UnknownHostKeyPolicy, load_private_key, load_trusted_keys
-from lfgpods.settings import SshSettings
 
 
 def settings(tmp_path: Path, **given: object) -> SshSettings:

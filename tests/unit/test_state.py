@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lfgpods.labels import REVISION, Object
-from lfgpods.state import Snapshot, State, diagnose, has_ended, newest_pod, refusal, state_of
+from lfgpods.kube.diagnosis import Snapshot, State, diagnose, has_ended, newest_pod, refusal, state_of
+from lfgpods.kube.labels import REVISION, Object
 
 
 def pod(name: str = "p", *, going: bool = False, created: str = "2026-01-01T00:00:00Z", **status: Any) -> Object:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.errors import StoreError
-from lfgpods.events import Action, Outcome
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import StoreError
 from lfgpods.store import Store
 from tests.samples import POD
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods import text
-from lfgpods.text import mask, masked, one_line
+from lfgpods.core import text
+from lfgpods.core.text import mask, masked, one_line
 
 KEY = (
     "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0LWxpbmUtb25l\nc2VjcmV0LWxpbmUtdHdv\n-----END OPENSSH PRIVATE KEY-----"

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods import volumes
-from lfgpods.errors import VolumeError
+from lfgpods.core.errors import VolumeError
 from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
-from lfgpods.volumes import Presence
+from lfgpods.volumes import folders
+from lfgpods.volumes.folders import Presence
 
 HOST = LocalHost()
 
 
-def prepare(root: Path | str, name: str, expected: str = "") -> volumes.Preparation:
-    preparation = volumes.Preparation(str(root), name, f"owner of {name}", expected)
+def prepare(root: Path | str, name: str, expected: str = "") -> folders.Preparation:
+    preparation = folders.Preparation(str(root), name, f"owner of {name}", expected)
     preparation.take(run(HOST, preparation.argv))
     return preparation
 
@@ -66,8 +66,8 @@ def test_purge_takes_the_folder_and_nothing_else(root: Path, tmp_path: Path) -> 
         prepare(root, name)
         (root / name / "file").write_text("x")
     (root / "proj-a" / "link").symlink_to(outside)
-    assert volumes.purge(HOST, str(root), "proj-a") is True
-    assert volumes.purge(HOST, str(root), "proj-a") is False
+    assert folders.purge(HOST, str(root), "proj-a") is True
+    assert folders.purge(HOST, str(root), "proj-a") is False
     assert not (root / ".lfgpods" / "proj-a").exists()
     assert not (root / "proj-a").exists()
     assert (root / "proj-b" / "file").exists()
@@ -83,13 +83,13 @@ def test_a_symlink_is_never_followed(root: Path, tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match="symbolic link"):
         prepare(root, "proj-a")
     with pytest.raises(VolumeError, match="symbolic link"):
-        volumes.purge(HOST, str(root), "proj-a")
+        folders.purge(HOST, str(root), "proj-a")
     assert (elsewhere / "file").exists()
     assert mode(elsewhere) == 0o755
 
 
 def test_a_root_that_is_gone_has_nothing_to_purge(root: Path) -> None:
-    volumes.purge(HOST, str(root), "proj-a")
+    folders.purge(HOST, str(root), "proj-a")
 
 
 def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
@@ -100,23 +100,23 @@ def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
     (root / "conv-unknown").mkdir()
     (root / "proj-gone.purging").mkdir()
     (root / "proj-link").symlink_to(root / "proj-a")
-    found = {folder.name: folder for folder in volumes.survey(HOST, str(root))}
+    found = {folder.name: folder for folder in folders.survey(HOST, str(root))}
     assert {name: folder.owner for name, folder in found.items()} == {
         "proj-a": "owner of proj-a", "conv-unknown": "", "proj-gone.purging": "",
     }  # fmt: skip
     assert [folder.name for folder in found.values() if folder.purging] == ["proj-gone.purging"]
-    measured = {folder.name: folder for folder in volumes.survey(HOST, str(root), measured=True)}
+    measured = {folder.name: folder for folder in folders.survey(HOST, str(root), measured=True)}
     assert (measured["proj-a"].filled, measured["conv-unknown"].filled) == (True, False)
     assert (measured["proj-a"].size or 0) >= 5
     os.utime(root / "proj-a" / ".hidden", (0, 0))
     os.utime(root / "proj-a", (0, 0))
-    [folder] = volumes.survey(HOST, str(root), name="proj-a", measured=True)
+    [folder] = folders.survey(HOST, str(root), name="proj-a", measured=True)
     assert folder.changed == int((root / "proj-a" / ".hidden").stat().st_ctime)  # when it was changed, not as of when
-    assert volumes.look(HOST, str(root), "proj-a") is Presence.THERE
-    assert volumes.look(HOST, str(root), "proj-link") is Presence.ODD
-    assert volumes.look(HOST, str(root), "proj-none") is Presence.BARE
-    assert volumes.look(HOST, str(root), "proj-gone") is Presence.GONE
-    assert volumes.look(HOST, str(root / "elsewhere"), "proj-a") is Presence.UNKNOWN
+    assert folders.look(HOST, str(root), "proj-a") is Presence.THERE
+    assert folders.look(HOST, str(root), "proj-link") is Presence.ODD
+    assert folders.look(HOST, str(root), "proj-none") is Presence.BARE
+    assert folders.look(HOST, str(root), "proj-gone") is Presence.GONE
+    assert folders.look(HOST, str(root / "elsewhere"), "proj-a") is Presence.UNKNOWN
 
 
 def test_a_disk_that_is_not_mounted_is_not_taken_for_an_empty_one(root: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
     (root / "proj-a.purging" / "file").write_text("x")
     prepare(root, "proj-a")
     (root / "proj-a" / "file").write_text("x")
-    assert volumes.purge(HOST, str(root), "proj-a") is True
+    assert folders.purge(HOST, str(root), "proj-a") is True
     assert [path.name for path in root.iterdir()] == [".lfgpods"]
 
 
@@ -151,7 +151,7 @@ def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
         (root / "proj-a" / "file").write_text("precious")
         assert os.system(f"mount -o remount,ro '{root}'") == 0
         with pytest.raises(VolumeError) as refused:
-            volumes.purge(HOST, str(root), "proj-a")
+            folders.purge(HOST, str(root), "proj-a")
         assert (refused.value.code, (root / "proj-a" / "file").read_text()) == ("read_only", "precious")
     finally:
         os.system(f"umount '{root}'")
@@ -160,9 +160,9 @@ def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
 def test_an_undone_purge_finds_nothing_to_move_the_folder_to(root: Path) -> None:
     prepare(root, "proj-a")
     (root / "proj-a" / "file").write_text("precious")
-    run(HOST, volumes._argv(volumes._BEGIN, (str(root), "proj-a"), sudo=False))
-    assert volumes.undo_purge(HOST, str(root), "proj-a") is Presence.THERE
-    late = run(HOST, volumes._argv(volumes._PURGE, (str(root), "proj-a"), sudo=False))
+    run(HOST, folders._argv(folders._BEGIN, (str(root), "proj-a"), sudo=False))
+    assert folders.undo_purge(HOST, str(root), "proj-a") is Presence.THERE
+    late = run(HOST, folders._argv(folders._PURGE, (str(root), "proj-a"), sudo=False))
     assert (late.exit_code, (root / "proj-a" / "file").read_text()) == (70, "precious")
 
 
@@ -178,11 +178,11 @@ def test_a_folder_that_a_container_has_mounted_is_never_removed(root: Path) -> N
         assert container.stdout is not None
         assert container.stdout.readline() == b"ready\n"
         with pytest.raises(VolumeError) as refused:
-            volumes.purge(HOST, str(root), "proj-a")
+            folders.purge(HOST, str(root), "proj-a")
         assert (refused.value.code, (root / "proj-a" / "file").read_text()) == ("in_use", "precious")
-        volumes.purge(HOST, str(root), "proj-a2")
+        folders.purge(HOST, str(root), "proj-a2")
         container.communicate(b"\n")
-    volumes.purge(HOST, str(root), "proj-a")
+    folders.purge(HOST, str(root), "proj-a")
     assert [path.name for path in root.iterdir()] == [".lfgpods"]
 
 
@@ -212,7 +212,7 @@ def test_a_mount_inside_is_never_emptied(root: Path, below: str) -> None:
     try:
         (inside / "file").write_text("not yours")
         with pytest.raises(VolumeError, match="mounted"):
-            volumes.purge(HOST, str(root), "proj-a")
+            folders.purge(HOST, str(root), "proj-a")
         assert (inside / "file").exists()
     finally:
         os.system(f"umount '{inside}'")

@@ -8,7 +8,7 @@ controllers run whenever somebody looks. `Faults` makes things go wrong for test
 
 from __future__ import annotations
 
-from lfgpods.hosts.embedded.faults import Faults
+from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.host import EmbeddedHost
 
 __all__ = ["EmbeddedHost", "Faults"]

@@ -8,32 +8,32 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from lfgpods.errors import HostError
+from lfgpods.core.errors import HostError
 from lfgpods.hosts import Process
-from lfgpods.hosts.embedded import making, reading, writing
-from lfgpods.hosts.embedded.arguments import Arguments, parse
-from lfgpods.hosts.embedded.cluster import Cluster
-from lfgpods.hosts.embedded.errors import ApiError, KubectlError
-from lfgpods.hosts.embedded.faults import Faults
-from lfgpods.hosts.embedded.kinds import POD
-from lfgpods.hosts.embedded.process import ExecProcess, InterpretedProcess, Streams, refused
+from lfgpods.hosts.embedded.cluster.cluster import Cluster
+from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError
+from lfgpods.hosts.embedded.cluster.faults import Faults
+from lfgpods.hosts.embedded.cluster.kinds import POD
+from lfgpods.hosts.embedded.kubectl import apply, change, get
+from lfgpods.hosts.embedded.kubectl.arguments import Arguments, parse
+from lfgpods.hosts.embedded.kubectl.streams import ExecProcess, InterpretedProcess, Streams, refused
 from lfgpods.hosts.local import LocalHost, LocalProcess
 
 _Verb = Callable[[Cluster, Arguments, Streams], int]
 _VERBS: dict[str, _Verb] = {
-    "annotate": writing.annotate,
-    "apply": making.apply,
-    "create": making.create,
-    "delete": writing.delete,
-    "get": reading.get,
-    "label": writing.label,
-    "logs": reading.logs,
-    "patch": writing.patch,
-    "scale": writing.scale,
-    "version": reading.version,
-    "wait": reading.wait,
+    "annotate": change.annotate,
+    "apply": apply.apply,
+    "create": apply.create,
+    "delete": change.delete,
+    "get": get.get,
+    "label": change.label,
+    "logs": get.logs,
+    "patch": change.patch,
+    "scale": change.scale,
+    "version": get.version,
+    "wait": get.wait,
 }
-_ROLLOUT: dict[str, _Verb] = {"restart": writing.rollout_restart, "status": reading.rollout_status}
+_ROLLOUT: dict[str, _Verb] = {"restart": change.rollout_restart, "status": get.rollout_status}
 
 
 class EmbeddedHost:
@@ -139,7 +139,7 @@ class EmbeddedHost:
         if not arguments.words or not command:
             raise KubectlError("error: you must specify at least one command for the container")
         world = self._cluster.look()
-        pod = reading.find_pod(world, arguments.namespace, arguments.words[0])
+        pod = get.find_pod(world, arguments.namespace, arguments.words[0])
         dropped_after = world.faults.exec_dropped_after
         phase, name = pod.obj["status"]["phase"], pod.obj["spec"]["containers"][0]["name"]
         if arguments.value("container", name) != name:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lfgpods import processes
 from lfgpods import store as stores
-from lfgpods.errors import StoreError
-from lfgpods.events import Action, Outcome
-from lfgpods.naming import Owner
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import StoreError
+from lfgpods.core.owners import Owner
 from tests.contract.store.databases import Database
 
 APP, OTHER = Owner.project("My App"), Owner.conversation("My App")

@@ -18,12 +18,12 @@ import pytest
 
 from lfgpods import store as stores
 from lfgpods.cli import main
-from lfgpods.errors import SettingsError, StoreError
-from lfgpods.events import Action, Outcome
-from lfgpods.naming import Owner
-from lfgpods.settings import load_settings
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import SettingsError, StoreError
+from lfgpods.core.owners import Owner
+from lfgpods.core.settings import load_settings
+from lfgpods.core.text import masked
 from lfgpods.store import Store, engine, postgresql
-from lfgpods.text import masked
 from tests import postgres
 from tests.contract.store.databases import PostgresqlDatabase
 from tests.samples import POD

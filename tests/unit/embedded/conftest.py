@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lfgpods import rollout
+from lfgpods.pods import rollout
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 
 

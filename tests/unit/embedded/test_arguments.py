@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lfgpods.hosts.embedded.arguments import field_selector, label_selector, parse, references
-from lfgpods.hosts.embedded.errors import KubectlError
-from lfgpods.hosts.embedded.kinds import DEPLOYMENT, POD
+from lfgpods.hosts.embedded.cluster.errors import KubectlError
+from lfgpods.hosts.embedded.cluster.kinds import DEPLOYMENT, POD
+from lfgpods.hosts.embedded.kubectl.arguments import field_selector, label_selector, parse, references
 
 
 def test_flags_may_stand_anywhere_with_their_values_in_either_form() -> None:

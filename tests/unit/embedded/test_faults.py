@@ -10,7 +10,7 @@ import pytest
 from lfgpods import Command, KubernetesError, OutcomeUnknownError, Owner, State, TimeLimitError
 from lfgpods.hosts import Completed, run
 from lfgpods.hosts.embedded import EmbeddedHost, Faults
-from lfgpods.labels import Object
+from lfgpods.kube.labels import Object
 from lfgpods.testing import EmbeddedLfgpods
 from tests.waiting import eventually
 

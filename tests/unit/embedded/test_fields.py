@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lfgpods.hosts.embedded.fields import ApplyConflictError, apply, disown, patch
+from lfgpods.hosts.embedded.cluster.field_ownership import ApplyConflictError, apply, disown, patch
 
 Managers = dict[str, list[list[str]]]
 

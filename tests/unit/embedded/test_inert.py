@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lfgpods.hosts import Completed, run
-from lfgpods.labels import Object
+from lfgpods.kube.labels import Object
 from lfgpods.testing import EmbeddedLfgpods
 from tests.unit.embedded.test_cluster import get, kubectl
 

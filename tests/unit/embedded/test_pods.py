@@ -15,12 +15,12 @@ import pytest
 
 from lfgpods import Command, Owner, Request, State
 from lfgpods.hosts import run
-from lfgpods.hosts.embedded import processes, sandbox
+from lfgpods.hosts.embedded.sandbox import container, processes
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 from tests.waiting import eventually
 
 OWNER = Owner.project("a")
-needs_sandboxes = pytest.mark.skipif(not sandbox.isolates(), reason="bubblewrap does not work on this machine")
+needs_sandboxes = pytest.mark.skipif(not container.isolates(), reason="bubblewrap does not work on this machine")
 
 
 def unique_seconds() -> str:
@@ -44,10 +44,10 @@ def either(
     request: pytest.FixtureRequest, embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch
 ) -> EmbeddedLfgpods:
     """An embedded host with bubblewrap, and one without."""
-    if request.param == "sandbox" and not sandbox.isolates():
+    if request.param == "sandbox" and not container.isolates():
         pytest.skip("bubblewrap does not work on this machine")
     if request.param == "plain":
-        monkeypatch.setattr(sandbox, "isolates", lambda: False)
+        monkeypatch.setattr(container, "isolates", lambda: False)
     return embedded
 
 
@@ -106,8 +106,8 @@ def test_a_container_whose_maker_died_before_noting_it_is_found_again(either: Em
 def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
     embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sandbox, "isolates", lambda: False)
-    sandbox._warn_once.cache_clear()
+    monkeypatch.setattr(container, "isolates", lambda: False)
+    container._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, logger="lfgpods"):
         embedded.pods.ensure(OWNER)
         embedded.pods.ensure(Owner.project("b"))
@@ -159,7 +159,7 @@ def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: Emb
 @pytest.mark.parametrize("isolated", [True, False])
 def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not isolated:
-        monkeypatch.setattr(sandbox, "isolates", lambda: False)
+        monkeypatch.setattr(container, "isolates", lambda: False)
     seconds = unique_seconds()
     with embedded_host() as embedded:
         embedded.pods.ensure(OWNER)
@@ -169,7 +169,7 @@ def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest
         keepers = [path.parent for path in folder.glob("pods/*/*/identity.json")]
     left: list[processes.Identity] = []
     for keeper in keepers:
-        processes.with_environment(f"{sandbox.MARK}={keeper}", left.append)
+        processes.with_environment(f"{container.MARK}={keeper}", left.append)
     assert left == []
     assert eventually(lambda: not processes_with(seconds))
     assert not folder.exists()
