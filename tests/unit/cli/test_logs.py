@@ -188,7 +188,7 @@ def test_the_traceback_of_a_bug_goes_to_the_file(file: Path, capsys: pytest.Capt
 WRITER = """
 import logging, sys
 from pathlib import Path
-from lfgpods import logs
+from lfgpods.cli import logs
 logs.FILE_SIZE = 20_000
 with logs.configured(0, Path(sys.argv[1])):
     for i in range(100):
@@ -197,7 +197,7 @@ with logs.configured(0, Path(sys.argv[1])):
 
 
 def test_a_full_file_makes_room_and_many_processes_lose_nothing_by_it(file: Path) -> None:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     workers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(n)], env={**os.environ, "PYTHONPATH": root})
         for n in range(6)

@@ -9,7 +9,7 @@ import pytest
 from lfgpods.hosts import Completed, run
 from lfgpods.kube.labels import Object
 from lfgpods.testing import EmbeddedLfgpods
-from tests.unit.embedded.test_cluster import get, kubectl
+from tests.unit.hosts.embedded.test_cluster import get, kubectl
 
 INERT: list[tuple[str, str, str, str, Object]] = [
     ("Lease", "coordination.k8s.io/v1", "leases", "lease.coordination.k8s.io", {"holderIdentity": "me"}),

@@ -21,7 +21,7 @@ from lfgpods.cli.options import PodStatus
 from lfgpods.core.changes import Event
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.owners import Owner
-from tests.unit.test_output import EVENT
+from tests.unit.cli.test_output import EVENT
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

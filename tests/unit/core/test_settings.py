@@ -9,7 +9,7 @@ from lfgpods.core.errors import SettingsError
 from lfgpods.core.settings import HostKind, Settings, load_settings
 from lfgpods.core.spec import Hardening
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_defaults(empty_folder: Path) -> None:

@@ -17,7 +17,7 @@ from lfgpods.core.errors import OutcomeUnknownError, TimeLimitError, UsageError
 from lfgpods.exec import shell
 from lfgpods.exec.command import Command, Invocation
 from lfgpods.exec.shell import Shell, ShellIsGoneError
-from tests.unit.test_podexec import SHELLS, Pod
+from tests.unit.exec.test_shell import SHELLS, Pod
 from tests.waiting import eventually
 
 
