@@ -32,12 +32,10 @@ if TYPE_CHECKING:
         VolumeError,
     )
     from lfgpods.core.owners import Owner
-    from lfgpods.core.pod import Pod
+    from lfgpods.core.pod import Deletion, Pod, State
     from lfgpods.core.settings import Settings, load_settings
     from lfgpods.core.spec import Request
     from lfgpods.exec.command import Command, ExecResult
-    from lfgpods.kube.diagnosis import State
-    from lfgpods.pods.remover import Deletion
 
 __version__ = "0.1.0"
 
@@ -51,11 +49,9 @@ _HOMES = {
     ),
     "api.manager": ("PodManager",),
     "core.owners": ("Owner",),
-    "core.pod": ("Pod",),
-    "pods.remover": ("Deletion",),
+    "core.pod": ("Deletion", "Pod", "State"),
     "core.settings": ("Settings", "load_settings"),
     "core.spec": ("Request",),
-    "kube.diagnosis": ("State",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lfgpods.api.manager import PodManager
 from lfgpods.core.settings import Settings, load_settings
-from lfgpods.hosts import Completed, run
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
 from tests import postgres
 from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from lfgpods.core.owners import Owner
-from lfgpods.core.pod import Pod, ServicePort
+from lfgpods.core.pod import Pod, ServicePort, State
 from lfgpods.core.spec import PodSpec, Resources
-from lfgpods.kube.diagnosis import State
 
 SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
 POD = Pod(

@@ -9,15 +9,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from lfgpods.core.changes import Event
+from lfgpods.core.changes import Change
 from lfgpods.core.errors import LfgpodsError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import names_of
-from lfgpods.core.pod import Pod
+from lfgpods.core.pod import Deletion, Pod
 from lfgpods.core.text import printable as printable
 from lfgpods.fleet.orphans import Orphan
 from lfgpods.fleet.sync import Synced
-from lfgpods.kube.labels import Object
-from lfgpods.pods.remover import Deletion
 
 if TYPE_CHECKING:
     from lfgpods.store.copying import Copied
@@ -114,7 +113,7 @@ def show_deletion(deletion: Deletion, format: Format) -> str:
     return printable(f"Deleted the pod of {deletion.owner}. {kept}")
 
 
-def show_events(events: Sequence[Event], format: Format, *, width: int | None = None) -> str:
+def show_events(events: Sequence[Change], format: Format, *, width: int | None = None) -> str:
     """What was changed, in the order given; as a table in WIDTH columns, or as wide as it needs to be."""
     if format is Format.NAME:
         return "\n".join(str(event.id) for event in events)

@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class Change:
     """One change: an intent that was written down before anything was touched, and what became of it."""
 
     id: int

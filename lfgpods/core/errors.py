@@ -106,6 +106,6 @@ class StoreError(LfgpodsError, OSError):
 _SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
 
 
-def is_silence(error: LfgpodsError) -> bool:
+def is_unreachable(error: LfgpodsError) -> bool:
     """Whether the error says nothing about a pod, only that nobody answers for now."""
     return error.code in _SILENCE

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from lfgpods.core.errors import PodNotFoundError
 from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.spec import PodSpec
-from lfgpods.kube.diagnosis import State
 
 
 def no_such_pod(owner: Owner) -> PodNotFoundError:
@@ -123,3 +123,22 @@ class Pod:
             "differences": list(self.differences),
             "notices": list(self.notices),
         }
+
+
+class State(StrEnum):
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DELETED = "deleted"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What was taken away: the pod, and with `purged` the data in `volume` too."""
+
+    owner: Owner
+    namespace: str
+    volume: str
+    purged: bool

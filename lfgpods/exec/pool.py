@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from lfgpods.core.errors import HostError
 from lfgpods.exec.command import Invocation
 from lfgpods.exec.shell import Shell, ShellIsGoneError
-from lfgpods.hosts import Host
+from lfgpods.hosts.base import Host
 from lfgpods.kube.kubectl import Kubectl
 
 IDLE = 8
-"""Shells that may wait for a next command."""
+"""ShellPool that may wait for a next command."""
 QUEUE_TIMEOUT = 60.0
 
 
@@ -72,7 +72,7 @@ class Turn:
             self._shell = None
 
 
-class Shells:
+class ShellPool:
     """The shells of one manager on HOST; safe for many threads, each of which has a shell of its own meanwhile."""
 
     def __init__(self, host: Host, kubectl: Kubectl, *, idle_seconds: float = 60.0) -> None:

@@ -25,7 +25,7 @@ from lfgpods.core.errors import (
     UsageError,
 )
 from lfgpods.exec.command import Command, Invocation, Source
-from lfgpods.hosts import Process
+from lfgpods.hosts.base import Process
 from lfgpods.kube.kubectl import Kubectl
 
 BLOCK = 1 << 16

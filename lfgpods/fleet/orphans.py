@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod
-from lfgpods.kube.diagnosis import Snapshot
-from lfgpods.kube.labels import DELETED_AT, PURGING, Object, metadata, owner_of_record, read_owner
-from lfgpods.kube.nodes import tied_to
+from lfgpods.kube.labels import DELETED_AT, PURGING, owner_of_record, read_owner
+from lfgpods.kube.nodes import nodes_of
 from lfgpods.pods.lock import HOLDER, is_orphan
-from lfgpods.pods.status import group_by_namespace, snapshot_of
+from lfgpods.pods.objects import OwnerObjects, group_by_namespace, owner_objects
 from lfgpods.volumes.folders import PURGING_SUFFIX, Folder
 
 KINDS = ("namespaces", "persistentvolumes", "persistentvolumeclaims", "deployments", "services", "leases")
@@ -67,7 +67,7 @@ class Orphan:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Inventory:
     """All that the search looks at; NOW in seconds of the epoch, OLDER_THAN in seconds."""
 
     objects: Sequence[Object]
@@ -80,7 +80,7 @@ class Surroundings:
     """The hostname of the node that the folders are on, where the cluster has several."""
 
 
-def find_orphans(around: Surroundings) -> list[Orphan]:
+def find_orphans(around: Inventory) -> list[Orphan]:
     """Everything that belongs to nobody, by kind and name. Leaves out every owner whose lock is held just now."""
     leases = [obj for obj in around.objects if obj["kind"] == "Lease"]
     left = [lease for lease in leases if is_orphan(lease) or _silent_for(lease, around.now) > SILENT_LOCK]
@@ -121,9 +121,9 @@ def _lock(lease: Object, now: float) -> Orphan:
 
 
 def _of_namespace(
-    namespace: str, objects: Sequence[Object], folder: Folder | None, row: Pod | None, around: Surroundings
+    namespace: str, objects: Sequence[Object], folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
-    snapshot = snapshot_of(objects)
+    snapshot = owner_objects(objects)
     owner = _owner(snapshot)
     if owner is None or names_of(owner).namespace != namespace:
         name = f"{objects[0]['kind'].lower()}/{objects[0]['metadata']['name']}"
@@ -142,7 +142,7 @@ def _of_namespace(
 
 
 def _kept(
-    owner: Owner, snapshot: Snapshot, folder: Folder | None, row: Pod | None, around: Surroundings
+    owner: Owner, snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
     """The volume of a pod that was deleted: listed where it is old enough, or not whole any more."""
     assert snapshot.volume is not None
@@ -150,7 +150,7 @@ def _kept(
     if snapshot.provisioned:
         yield from _kept_by_class(owner, snapshot, row, around)
         return
-    tied = tied_to(snapshot.volume)
+    tied = nodes_of(snapshot.volume)
     here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
     size = folder.size if folder else None
     if here and folder is None and PURGING in metadata(snapshot.volume, "annotations"):
@@ -169,7 +169,7 @@ def _kept(
         yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
 
 
-def _kept_by_class(owner: Owner, snapshot: Snapshot, row: Pod | None, around: Surroundings) -> Iterable[Orphan]:
+def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
     """The same of a volume that the cluster made, of which nothing but the end of its pod is known."""
     assert snapshot.volume is not None
     name = snapshot.volume["metadata"]["name"]
@@ -190,7 +190,7 @@ def _kept_by_class(owner: Owner, snapshot: Snapshot, row: Pod | None, around: Su
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
 
-def _folder(folder: Folder, around: Surroundings) -> Orphan:
+def _folder(folder: Folder, around: Inventory) -> Orphan:
     age = None if folder.changed is None else max(0.0, around.now - folder.changed)
     if folder.purging:
         return Orphan(Kind.FOLDER, folder.name, "a purge was cut short", True, age=age, size=folder.size)
@@ -205,7 +205,7 @@ def _folder(folder: Folder, around: Surroundings) -> Orphan:
     return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
 
 
-def _owner(snapshot: Snapshot) -> Owner | None:
+def _owner(snapshot: OwnerObjects) -> Owner | None:
     for obj in (snapshot.namespace, snapshot.volume):
         if obj is not None and (owner := read_owner(obj)) is not None:
             return owner
@@ -214,14 +214,14 @@ def _owner(snapshot: Snapshot) -> Owner | None:
 
 def is_folder(volume: Object) -> bool:
     """Whether VOLUME is a folder that lfgpods made, rather than what a storage class did."""
-    return not Snapshot(volume=volume).provisioned
+    return not OwnerObjects(volume=volume).provisioned
 
 
 def _volume_path(volume: Object) -> str:
     return str(((volume.get("spec") or {}).get("hostPath") or {}).get("path") or "")
 
 
-def _unused_for(snapshot: Snapshot, folder: Folder | None, row: Pod | None, now: float) -> float | None:
+def _unused_for(snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
     """Seconds since anything is known to have used the volume; None where nothing is known of its end."""
     deleted = _moment(metadata(snapshot.namespace, "annotations").get(DELETED_AT))
     if deleted is None and (folder is None or folder.changed is None):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lfgpods.core.errors import HostError
-from lfgpods.hosts import Output, in_sequence
+from lfgpods.hosts.base import Output, in_sequence
 
 _CHUNK = 65536
 

@@ -7,54 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.owners import Names
-from lfgpods.kube.labels import REVISION, Object, metadata
-from lfgpods.kube.nodes import Node, trouble_of
-
-
-class State(StrEnum):
-    CREATING = "creating"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    DELETED = "deleted"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """An owner's objects as the cluster had them at one moment."""
-
-    namespace: Object | None = None
-    volume: Object | None = None
-    claim: Object | None = None
-    deployment: Object | None = None
-    service: Object | None = None
-    pods: tuple[Object, ...] = ()
-    nodes: tuple[Node, ...] = ()
-    """The cluster's nodes, where they may be why a pod does not run, and this account may see them."""
-
-    @property
-    def provisioned(self) -> bool:
-        """Whether the cluster made the volume: one that lfgpods made has lfgpods' name."""
-        if self.claim is not None and (name := self.claim["spec"].get("volumeName")):
-            return bool(name != Names(self.claim["metadata"].get("namespace", "")).volume)
-        if self.volume is not None and (claim := self.volume["spec"].get("claimRef")):
-            return bool(self.volume["metadata"]["name"] != Names(claim.get("namespace", "")).volume)
-        return False
-
-    @property
-    def objects(self) -> tuple[Object, ...]:
-        """What there is of the five objects."""
-        five = (self.namespace, self.volume, self.claim, self.deployment, self.service)
-        return tuple(obj for obj in five if obj is not None)
-
-    @property
-    def exists(self) -> bool:
-        return bool(self.objects)
+from lfgpods.core.objects import Object, metadata
+from lfgpods.kube.labels import REVISION
 
 
 @dataclass(frozen=True)
@@ -93,7 +49,7 @@ _HINTS = {
 }
 
 
-def is_going(obj: Object | None) -> bool:
+def is_terminating(obj: Object | None) -> bool:
     """Whether the object is being deleted."""
     return bool(obj and obj["metadata"].get("deletionTimestamp"))
 
@@ -102,7 +58,7 @@ def diagnose(pod: Object) -> Diagnosis:
     """Read one pod's status."""
     status = pod.get("status") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
-    if is_going(pod):
+    if is_terminating(pod):
         return Diagnosis(False, "waiting for the old pod to end")
     if status.get("phase") == "Failed":
         reason = status.get("reason") or "Failed"
@@ -153,18 +109,13 @@ def _broken(code: str, cause: str, detail: str | None, final: bool) -> Diagnosis
     return Diagnosis(False, cause, error, final)
 
 
-def is_ours(deployment: Object) -> bool:
-    """Whether the Deployment's pods were described by lfgpods, rather than adopted with a label."""
-    return REVISION in metadata(deployment["spec"].get("template"), "annotations")
-
-
 def has_ended(pod: Object) -> bool:
     """Whether the pod is going away and nothing runs in it any more; its object may linger for many seconds."""
     status = pod.get("status") or {}
     statuses = status.get("containerStatuses") or ()
     others = (*(status.get("initContainerStatuses") or ()), *(status.get("ephemeralContainerStatuses") or ()))
     return (
-        is_going(pod)
+        is_terminating(pod)
         and bool(statuses)
         and all((one.get("state") or {}).get("terminated") or _was_lost(one) for one in statuses)
         and not any("running" in (one.get("state") or {}) for one in others)
@@ -189,7 +140,7 @@ def newest_pod(pods: Iterable[Object], revision: str | None = None) -> Object | 
     return max(
         pods,
         key=lambda pod: (
-            not is_going(pod),
+            not is_terminating(pod),
             (pod.get("status") or {}).get("phase") != "Failed",
             pod["metadata"].get("creationTimestamp") or "",
         ),
@@ -197,59 +148,12 @@ def newest_pod(pods: Iterable[Object], revision: str | None = None) -> Object | 
     )
 
 
-def refusal(deployment: Object) -> KubernetesError | None:
+def replica_failure(deployment: Object) -> KubernetesError | None:
     """Why the cluster makes no pod for the Deployment at all, such as a quota."""
     for condition in (deployment.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return _broken("pod_refused", "the cluster refuses to make the pod", condition.get("message"), True).error
     return None
-
-
-def state_of(snapshot: Snapshot) -> tuple[State, str]:
-    """The state and, where it is not simply running, one line that says why."""
-    deployment = snapshot.deployment
-    if deployment is None or is_going(deployment) or is_going(snapshot.namespace):
-        return State.DELETED, "no pod; the data is kept" if snapshot.volume else "no pod"
-    replicas = deployment["spec"].get("replicas", 1)
-    if replicas == 0:
-        return State.STOPPED, "the Deployment is scaled to 0"
-    pod = newest_pod(snapshot.pods)
-    if pod is not None:
-        if silent := _silence_of_node(pod, snapshot.nodes):
-            return State.UNKNOWN, silent
-        diagnosis = diagnose(pod)
-        if diagnosis.ready:
-            return State.RUNNING, ""
-        if diagnosis.error and diagnosis.error.code == UNSCHEDULABLE:
-            trouble = trouble_of(snapshot.nodes, snapshot.volume)
-            return State.FAILED, trouble or diagnosis.error.message
-        return (State.FAILED, diagnosis.error.message) if diagnosis.error else (State.CREATING, diagnosis.step)
-    if (deployment.get("status") or {}).get("readyReplicas"):
-        return State.RUNNING, ""  # an adopted pod, which has no label to be found by
-    refused = refusal(deployment)
-    return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be made")
-
-
-def _silence_of_node(pod: Object, nodes: Sequence[Node]) -> str:
-    """Why nobody knows what became of POD; empty where its node tells. A pod's status is what its node said last."""
-    name = (pod.get("spec") or {}).get("nodeName")
-    if not nodes or not name or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
-        return ""
-    node = next((node for node in nodes if node.name == name), None)
-    if node is None:
-        return f"the pod was on the node {name}, which the cluster has no more"
-    return "" if node.answers else node.trouble
-
-
-def nodes_matter(snapshot: Snapshot) -> bool:
-    """Whether the nodes may tell why the pod does not run: it did before, is said to end, or no node takes it."""
-    pod = newest_pod(snapshot.pods)
-    if snapshot.deployment is None or pod is None:
-        return False
-    diagnosis = diagnose(pod)
-    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-    was_running = not diagnosis.ready and any((s.get("state") or {}).get("running") is not None for s in statuses)
-    return was_running or is_going(pod) or (diagnosis.error is not None and diagnosis.error.code == UNSCHEDULABLE)
 
 
 def ready_pod(pods: Sequence[Object]) -> Object | None:

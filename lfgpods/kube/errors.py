@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
-from lfgpods.hosts import Completed, Host
+from lfgpods.hosts.base import Completed, Host
 
 _CLUSTER_SILENT = re.compile(
     r"was refused|Unable to connect to the server|i/o timeout|no route to host|TLS handshake|Client\.Timeout"
@@ -20,7 +20,7 @@ _CONFIGURATION = re.compile(
 _SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTALL)
 
 
-def refusal(completed: Completed, command: Sequence[str]) -> KubernetesError:
+def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesError:
     """What COMMAND, which is how kubectl is called, meant when it ended as it did."""
     text = completed.stderr.decode(errors="replace").strip()
     line = _one_line(text) or f"it ended with exit code {completed.exit_code} and said nothing"

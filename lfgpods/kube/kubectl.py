@@ -13,10 +13,11 @@ from contextlib import closing, suppress
 from typing import Any, Protocol
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
-from lfgpods.hosts import Completed, Host, Process, Stream, run, run_side_by_side
-from lfgpods.kube.errors import bad_answer, refusal, still_there
-from lfgpods.kube.labels import Object
-from lfgpods.kube.lists import ObjectList
+from lfgpods.core.objects import Object
+from lfgpods.hosts.base import Completed, Host, Process
+from lfgpods.hosts.run import Stream, run, run_side_by_side
+from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
+from lfgpods.kube.lists import PagedList
 from lfgpods.kube.schema import checked
 
 FIELD_MANAGER = "lfgpods"
@@ -100,14 +101,14 @@ class Kubectl:
         """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
 
         One remote command for each page of each kind, those of different kinds side by side; or one for everything
-        where they are FEW. Should they not be, that one is given up, and they are listed in pages.
+        where they are SINGLE_LIST_MAX_OWNERS. Should they not be, that one is given up, and they are listed in pages.
         """
         if few:
             with suppress(TimeLimitError):
-                return self._whole([ObjectList(kinds, selector)], FEW_TIMEOUT)
-        return self._whole([ObjectList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
+                return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
+        return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[ObjectList], silence: float) -> list[Object]:
+    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[Object]:
         for _ in range(MOST_PAGES):
             pending = [one for one in lists if not one.whole]
             if not pending:
@@ -115,7 +116,7 @@ class Kubectl:
             self._next_pages(pending, silence)
         raise bad_answer(self._host, f"more than {MOST_PAGES} pages")
 
-    def _next_pages(self, lists: Sequence[ObjectList], silence: float) -> None:
+    def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
         streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
         try:
             ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=silence)
@@ -123,7 +124,7 @@ class Kubectl:
                 if completed.exit_code == 0:
                     one.end_page()
                     continue
-                refused = refusal(completed, self._command)
+                refused = kubectl_error(completed, self._command)
                 if refused.code not in ("expired", "gone") or not one.is_begun:
                     raise refused
                 one.start_again()
@@ -272,7 +273,7 @@ class Kubectl:
                         raise bad_answer(self._host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
-                        raise refusal(Completed(process.exit_code, b"", stderr), self._command)
+                        raise kubectl_error(Completed(process.exit_code, b"", stderr), self._command)
                     return
                 yield None
 
@@ -282,7 +283,7 @@ class Kubectl:
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
         """What kubectl meant when an exec ended before anything ran in the pod."""
-        return refusal(Completed(exit_code, b"", stderr), self._command)
+        return kubectl_error(Completed(exit_code, b"", stderr), self._command)
 
     def _argv(self, *words: str) -> tuple[str, ...]:
         return (*self._command, *words)
@@ -304,7 +305,7 @@ class Kubectl:
         if first is not None:
             completed = first.take(completed)
         if completed.exit_code != 0:
-            raise refusal(completed, self._command)
+            raise kubectl_error(completed, self._command)
         return completed.stdout
 
     def _objects(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names, Owner, OwnerKind, names_of
 from lfgpods.core.spec import PodSpec
-
-Object = dict[str, Any]
-"""A Kubernetes object as kubectl's JSON gives it."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "lfgpods"
@@ -21,7 +17,7 @@ OWNER_ID = "lfgpods.io/owner-id"
 CONVERSATION_ID = "lfgpods.io/conversation-id"
 SPEC = "lfgpods.io/spec"
 REVISION = "lfgpods.io/revision"
-NUDGED = "lfgpods.io/nudged"
+RESYNCED_AT = "lfgpods.io/nudged"
 PURGING = "lfgpods.io/purging"
 DELETED_AT = "lfgpods.io/deleted-at"
 PROVISIONED = "lfgpods.io/provisioned-volumes"
@@ -53,11 +49,6 @@ def owner_of_record(text: str) -> Owner | None:
         return Owner(OwnerKind(record["kind"]), str(record["id"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def metadata(obj: Object | None, key: str) -> Mapping[str, str]:
-    """The labels or annotations (KEY) of an object, empty where it has none."""
-    return ((obj or {}).get("metadata") or {}).get(key) or {}
 
 
 def is_managed(obj: Object) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlencode
 
-from lfgpods.kube.labels import Object
+from lfgpods.core.objects import Object
 from lfgpods.kube.schema import OBJECT, PARTS, completed
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _RESOURCES = {
 _typed_dict: Any = TypedDict
 
 
-class ObjectList:
+class PagedList:
     """All objects of some resources in the cluster that SELECTOR matches, page after page.
 
     A page is what kubectl answers to `words`; it is fed, and ended. `objects` are the list once it is `whole`.

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.kube.labels import Object
+from lfgpods.core.objects import Object
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -112,13 +112,13 @@ def node_of_host(nodes: Sequence[Node], named: str | None, called: Collection[st
     )
 
 
-def affinity_to(node: Node) -> Object:
+def node_affinity(node: Node) -> Object:
     """The nodeAffinity of a volume whose data is on NODE."""
     terms = [{"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [node.hostname]}]}]
     return {"required": {"nodeSelectorTerms": terms}}
 
 
-def tied_to(volume: Object | None) -> frozenset[str] | None:
+def nodes_of(volume: Object | None) -> frozenset[str] | None:
     """The hostnames of the nodes that VOLUME can be reached from; None where it names none, which may be any."""
     required = (((volume or {}).get("spec") or {}).get("nodeAffinity") or {}).get("required") or {}
     names: set[str] = set()
@@ -136,13 +136,13 @@ def tied_to(volume: Object | None) -> frozenset[str] | None:
 
 def reachable(nodes: Iterable[Node], volume: Object | None) -> tuple[Node, ...]:
     """Those of NODES from which VOLUME can be reached."""
-    tied = tied_to(volume)
+    tied = nodes_of(volume)
     return tuple(node for node in nodes if tied is None or node.hostname in tied)
 
 
 def trouble_of(nodes: Sequence[Node], volume: Object | None) -> str:
     """Why a pod can be started on none of NODES from which VOLUME can be reached; empty where one can."""
-    tied, usable = tied_to(volume), reachable(nodes, volume)
+    tied, usable = nodes_of(volume), reachable(nodes, volume)
     if not nodes:
         return ""
     if not usable:

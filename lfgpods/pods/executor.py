@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import LfgpodsError, OutcomeUnknownError, PodNotRunningError, TimeLimitError
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.pod import no_such_pod
+from lfgpods.core.pod import State, no_such_pod
 from lfgpods.exec.command import Command, ExecResult, Invocation, Sink, Source
-from lfgpods.exec.pool import Shells
-from lfgpods.kube.diagnosis import State
-from lfgpods.pods.reader import Cluster
-from lfgpods.store.journal import only_logged, written_down
+from lfgpods.exec.pool import ShellPool
+from lfgpods.pods.deployer import PodDeployer
+from lfgpods.pods.reader import PodReader
+from lfgpods.store.journal import log_store_errors, save
 
 if TYPE_CHECKING:
     from lfgpods.store import Store
@@ -23,11 +23,12 @@ TOUCH_EVERY = 10.0
 """Seconds to which the time of a pod's last use is exact."""
 
 
-class Executor:
+class PodExecutor:
     """Runs commands in the pods of owners; safe for many threads."""
 
-    def __init__(self, cluster: Cluster, shells: Shells, store: Callable[[], Store]) -> None:
-        self._cluster = cluster
+    def __init__(self, reader: PodReader, deployer: PodDeployer, shells: ShellPool, store: Callable[[], Store]) -> None:
+        self._reader = reader
+        self._deployer = deployer
         self._shells = shells
         self._store = store
         self._touched: dict[Owner, float] = {}
@@ -69,7 +70,7 @@ class Executor:
     def _tell_of_replacement(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
         """Raise an error of its own if the pod in which the command ran is not there any more."""
         try:
-            became = self._cluster.what_became_of(owner, pod_name)
+            became = self._reader.exit_reason(owner, pod_name)
         except LfgpodsError:
             return
         if became is None:
@@ -86,7 +87,7 @@ class Executor:
         """Note in the store that OWNER's pod is being used, but for one that was noted a moment ago."""
         now = time.monotonic()
         if now - self._touched.get(owner, now - TOUCH_EVERY) >= TOUCH_EVERY:
-            with only_logged():
+            with log_store_errors():
                 self._store().touch(owner)
                 self._touched[owner] = now
 
@@ -98,12 +99,12 @@ class Executor:
 
     def _running_pod(self, owner: Owner) -> str:
         """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""
-        snapshot = self._cluster.snapshot(owner)
+        snapshot = self._reader.read(owner)
         if not snapshot.exists:
             self._store().forget([owner])
             raise no_such_pod(owner)
-        snapshot = self._cluster.keep_if_possible(owner, snapshot)
-        pod = written_down(self._store(), self._cluster.pod(owner, snapshot))
+        snapshot = self._deployer.try_retain(owner, snapshot)
+        pod = save(self._store(), self._reader.pod(owner, snapshot))
         if pod.status is State.RUNNING and pod.pod_name:
             return pod.pod_name
         why = f": {pod.reason}" if pod.reason else ""

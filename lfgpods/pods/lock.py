@@ -17,16 +17,17 @@ from datetime import UTC, datetime
 
 from lfgpods.core import processes
 from lfgpods.core.errors import KubernetesError, LfgpodsError, TimeLimitError
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names
+from lfgpods.core.progress import OnStep
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import MANAGED_BY, MANAGER, Object, metadata
-from lfgpods.pods.rollout import OnStep
+from lfgpods.kube.labels import MANAGED_BY, MANAGER
 
 HOLDER = "lfgpods.io/holder"
 PROCESS = "lfgpods.io/process"
 LEASE_SECONDS = 20
 RENEW_EVERY = 6.0
-LAST_WORDS = 1.0
+RELEASE_GRACE = 1.0
 """Seconds that the last command of a holder that was killed, or gave its lock back, is given to end on the host."""
 _POLL = (0.1, 0.2, 0.4, 0.8)
 
@@ -110,7 +111,7 @@ class OwnerLock:
 
     def check(self) -> None:
         """Raise KubernetesError unless the lock is still held: to be asked before what cannot be undone."""
-        if self._released.is_set() or _now_awake_or_not() - self._renewed > LEASE_SECONDS:
+        if self._released.is_set() or _clock_that_counts_sleep() - self._renewed > LEASE_SECONDS:
             raise KubernetesError(
                 f"the lock of {self._names.namespace} was lost on the way",
                 "The cluster did not answer for a while. Do the same again; it goes on where this ended.",
@@ -121,7 +122,7 @@ class OwnerLock:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
-            asked = _now_awake_or_not()
+            asked = _clock_that_counts_sleep()
             try:
                 lease, self.found, self.said = self._kubectl.create_and_get(
                     self._lease(),
@@ -138,10 +139,10 @@ class OwnerLock:
             if held is not None:
                 version = held["metadata"].get("resourceVersion", "")
                 if seen is None or seen[0] != version:
-                    seen = (version, _now_awake_or_not())
-                asked = _now_awake_or_not()
+                    seen = (version, _clock_that_counts_sleep())
+                asked = _clock_that_counts_sleep()
                 if _is_abandoned(held, asked - seen[1]) and (taken := self._take_over(held)):
-                    self._released.wait(LAST_WORDS)
+                    self._released.wait(RELEASE_GRACE)
                     self.found = self._kubectl.get(self._references, self._names.namespace)
                     return self._held(taken, asked)
             holder = _holder(held) if held else "somebody"
@@ -176,14 +177,14 @@ class OwnerLock:
         """Renew the Lease until it is given back; where that fails, `check` will say so."""
         while not self._released.wait(RENEW_EVERY):
             renewal = {"metadata": {"resourceVersion": self._version}, "spec": {"renewTime": _now()}}
-            asked = _now_awake_or_not()
+            asked = _clock_that_counts_sleep()
             try:
                 self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
             except LfgpodsError as error:
                 lost = error.code in ("conflict", "not_found") and not self._is_still_ours()
                 if lost:
                     self._renewed = float("-inf")
-                if self._released.wait(LAST_WORDS):
+                if self._released.wait(RELEASE_GRACE):
                     return  # given back meanwhile
                 log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
                 if lost:
@@ -224,7 +225,7 @@ class OwnerLock:
         }
 
 
-def _now_awake_or_not() -> float:
+def _clock_that_counts_sleep() -> float:
     """A clock that nobody sets, and that goes on while the machine sleeps, where the system has one."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lfgpods.core.errors import TemplateError, UsageError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names, Owner
 from lfgpods.core.spec import Hardening, PodSpec
-from lfgpods.kube.labels import REVISION, Object, annotations_for, labels_for
+from lfgpods.kube.labels import REVISION, annotations_for, labels_for
 
 _PACKAGE = Path(__file__).parents[1]
 BUILTIN_TEMPLATES = next(

@@ -10,25 +10,26 @@ import time
 from collections.abc import Sequence
 
 from lfgpods.core.errors import KubernetesError
+from lfgpods.core.objects import Object
+from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
-from lfgpods.hosts import Host, run
+from lfgpods.hosts.base import Host
+from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import Object
 from lfgpods.kube.nodes import (
     HOST_SCRIPT,
     JSONPATH,
     Node,
     networks_of,
     node_of_host,
+    nodes_of,
     reachable,
     read_host,
     read_nodes,
-    tied_to,
     trouble_of,
 )
-from lfgpods.pods.rollout import OnStep
 
-FRESH = 15.0
+NODE_CACHE_TTL = 15.0
 """Seconds for which what the nodes told is good enough; no trouble is told that was not looked at again."""
 _POLL = 1.0
 _NODES, _CLASSES = "nodes", "storageclasses"
@@ -60,7 +61,10 @@ class Placement:
         forms = {}
         with self._looking:
             now = time.monotonic()
-            if self._needs_nodes(in_folder=storage_class is None) and now - max(self._looked, self._asked) > FRESH:
+            if (
+                self._needs_nodes(in_folder=storage_class is None)
+                and now - max(self._looked, self._asked) > NODE_CACHE_TTL
+            ):
                 self._asked = now
                 forms[_NODES] = f"jsonpath={JSONPATH}"
         if storage_class is not None:
@@ -122,7 +126,7 @@ class Placement:
 
     def is_here(self, volume: Object | None) -> bool:
         """Whether the folder of VOLUME is on the host. Raises KubernetesError where that cannot be told."""
-        tied = tied_to(volume)
+        tied = nodes_of(volume)
         if tied is None:
             return True
         here = self.folder_node() or next(iter(self.nodes()), None)
@@ -141,7 +145,7 @@ class Placement:
         Raises KubernetesError after GRACE seconds, with cause and remedy.
         """
         began = time.monotonic()
-        within = FRESH
+        within = NODE_CACHE_TTL
         while nodes := self._candidates(volume, in_folder, within):
             trouble = trouble_of(nodes, volume)
             if not trouble:
@@ -155,7 +159,7 @@ class Placement:
 
     def _candidates(self, volume: Object | None, in_folder: bool, within: float) -> Sequence[Node]:
         nodes = self.nodes(within=within) if self._needs_nodes(in_folder) else ()
-        node = self.folder_node() if in_folder and nodes and tied_to(volume) is None else None
+        node = self.folder_node() if in_folder and nodes and nodes_of(volume) is None else None
         return [one for one in nodes if one.name == node.name] if node else nodes
 
     def _needs_nodes(self, in_folder: bool) -> bool:

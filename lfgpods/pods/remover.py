@@ -8,24 +8,22 @@ from __future__ import annotations
 import posixpath
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lfgpods.core.errors import KubernetesError, VolumeError
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
-from lfgpods.hosts import Host
-from lfgpods.kube.diagnosis import Snapshot, has_ended, is_going
-from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import DELETED_AT, PURGING, Object, is_managed, metadata, read_owner
-from lfgpods.kube.nodes import reachable, tied_to
+from lfgpods.kube.diagnosis import has_ended, is_terminating
+from lfgpods.kube.labels import DELETED_AT, PURGING, is_managed, read_owner
+from lfgpods.kube.nodes import nodes_of, reachable
 from lfgpods.pods.lock import HOLDER, OwnerLock
-from lfgpods.pods.placement import Placement
-from lfgpods.pods.rollout import OnStep, touch, wait_ended
-from lfgpods.pods.status import storage_class, volume_folder
+from lfgpods.pods.objects import OwnerObjects, is_marked_deleted, not_the_owner, storage_class, volume_folder
+from lfgpods.pods.reader import PodReader
+from lfgpods.pods.rollout import force_resync, wait_ended
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
-from lfgpods.volumes.provisioned import ProvisionedVolumes
 
 TIMEOUT = 120.0
 """Seconds that a deletion is given, unless the caller says otherwise."""
@@ -33,34 +31,18 @@ _LAST_LOOK = 5.0
 """Seconds for what is left to do once that time is over."""
 
 
-@dataclass(frozen=True)
-class Deletion:
-    """What was taken away: the pod, and with `purged` the data in `volume` too."""
-
-    owner: Owner
-    namespace: str
-    volume: str
-    purged: bool
-
-
-class Removal:
+class PodRemover:
     """What can be taken away through kubectl and on its host."""
 
-    def __init__(
-        self,
-        kubectl: Kubectl,
-        host: Host,
-        settings: Settings,
-        placement: Placement,
-        provisioned: ProvisionedVolumes,
-    ) -> None:
-        self._kubectl = kubectl
-        self._host = host
+    def __init__(self, reader: PodReader, settings: Settings) -> None:
+        self._reader = reader
         self._settings = settings
-        self._placement = placement
-        self._provisioned = provisioned
+        self._kubectl = reader.kubectl
+        self._host = reader.host
+        self._placement = reader.placement
+        self._provisioned = reader.provisioned
 
-    def delete(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+    def delete(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
         names = names_of(owner)
         if snapshot.deployment or snapshot.service:
@@ -72,14 +54,14 @@ class Removal:
         if snapshot.namespace:
             wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
 
-    def unmark(self, owner: Owner, snapshot: Snapshot) -> None:
+    def unmark(self, owner: Owner, snapshot: OwnerObjects) -> None:
         """Take the moment of a deletion away that was cut short before it deleted anything."""
         if is_marked_deleted(snapshot):
             names = names_of(owner)
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
-    def purge(self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
+    def purge(self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
@@ -119,7 +101,7 @@ class Removal:
         """Whether there may be volume folders of which the cluster does not know."""
         return self._settings.defaults.storage_class is None
 
-    def remove_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+    def remove_namespace(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
 
         Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
@@ -136,11 +118,11 @@ class Removal:
         self._kubectl.delete(references, names.namespace)
         wait_ended(self._kubectl, names, snapshot.pods, deadline - time.monotonic(), on_step)
         self._forget_ended_pods(owner)
-        touch(self._kubectl, namespace, names)
+        force_resync(self._kubectl, namespace, names)
         on_step("waiting for the namespace to end")
         self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
 
-    def _purge_namespace(self, owner: Owner, snapshot: Snapshot, timeout: float, on_step: OnStep) -> None:
+    def _purge_namespace(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         names = names_of(owner)
         if snapshot.namespace:
             self.remove_namespace(owner, snapshot, timeout, on_step)
@@ -176,7 +158,7 @@ class Removal:
             )
 
     def end_interrupted_purge(
-        self, owner: Owner, snapshot: Snapshot, lock: OwnerLock, timeout: float, on_step: OnStep
+        self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep
     ) -> str | None:
         """Undo a purge that was cut short before it touched a file, and see every other one through.
 
@@ -187,7 +169,7 @@ class Removal:
         names = names_of(owner)
         if snapshot.provisioned and snapshot.volume is not None:
             claim = snapshot.claim
-            if claim is not None and not is_going(claim) and not is_going(snapshot.namespace):
+            if claim is not None and not is_terminating(claim) and not is_terminating(snapshot.namespace):
                 self._provisioned.undo_purge(snapshot.volume)
                 return "a purge had been cut short before it gave up the volume; its files are still there"
             self.purge(owner, snapshot, lock, timeout, on_step)
@@ -227,7 +209,7 @@ class Removal:
                 on_step("waiting for the last container to end")
                 threading.Event().wait(0.5)
 
-    def _check_provisioned(self, owner: Owner, snapshot: Snapshot) -> None:
+    def _check_provisioned(self, owner: Owner, snapshot: OwnerObjects) -> None:
         """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
         names, volume, claim = names_of(owner), snapshot.volume, snapshot.claim
         bound_to = ((volume or {}).get("spec") or {}).get("claimRef") or {}
@@ -242,7 +224,7 @@ class Removal:
     def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
         """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
         if not self._placement.is_here(volume):
-            names, nodes = names_of(owner), " or ".join(sorted(tied_to(volume) or ()))
+            names, nodes = names_of(owner), " or ".join(sorted(nodes_of(volume) or ()))
             remedy = f"Do it from there: set K8S_SSH_HOST to {nodes}."
             if not reachable(self._placement.nodes(), volume):
                 left = f"namespace/{names.namespace} persistentvolume/{names.volume}"
@@ -253,7 +235,7 @@ class Removal:
                 code="other_node",
             )
 
-    def _check_purge(self, owner: Owner, snapshot: Snapshot, folder: str) -> None:
+    def _check_purge(self, owner: Owner, snapshot: OwnerObjects, folder: str) -> None:
         """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
 
         And VolumeError where the folder is missing and nothing shows that its disk is there.
@@ -282,16 +264,3 @@ class Removal:
             path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
             if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):
                 raise not_the_owner(f"the PersistentVolume {volume['metadata']['name']} uses the folder of {owner} too")
-
-
-def is_marked_deleted(snapshot: Snapshot) -> bool:
-    """Whether the namespace says since when there has been no pod."""
-    return DELETED_AT in metadata(snapshot.namespace, "annotations")
-
-
-def not_the_owner(message: str) -> KubernetesError:
-    return KubernetesError(
-        message,
-        "Nothing was changed. Look at it with kubectl; what is really yours can be deleted by hand.",
-        code="not_the_owner",
-    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names
-from lfgpods.kube.diagnosis import UNBOUND_CLAIM, diagnose, has_ended, is_going, newest_pod, refusal
+from lfgpods.core.progress import OnStep
+from lfgpods.kube.diagnosis import UNBOUND_CLAIM, diagnose, has_ended, is_terminating, newest_pod, replica_failure
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import NUDGED, REVISION, Object, metadata
+from lfgpods.kube.labels import RESYNCED_AT, REVISION
 
 GRACE = 10.0
 """Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
@@ -24,8 +26,6 @@ RELIST_AFTER = 10.0
 ENDING_PATIENCE = 4.0
 """Seconds after which a pod that does not end is touched; most take less than three."""
 REPLACEMENTS = 3
-
-OnStep = Callable[[str], object]
 
 
 def wait_ready(
@@ -50,7 +50,7 @@ def wait_ready(
             if changed is not None and changed["metadata"]["name"] not in replaced:
                 pods[changed["metadata"]["name"]] = changed
             now = time.monotonic()
-            pod = newest_pod((one for one in pods.values() if not is_going(one)), revision)
+            pod = newest_pod((one for one in pods.values() if not is_terminating(one)), revision)
             if pod is None:
                 on_step(step)
                 if now - looked > POD_EXPECTED_AFTER:
@@ -72,7 +72,7 @@ def wait_ready(
             if diagnosis.error is None:
                 failing_since.clear()
                 if starting.is_late(pod, now):
-                    touch(kubectl, f"pod/{pod['metadata']['name']}", names)
+                    force_resync(kubectl, f"pod/{pod['metadata']['name']}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
                 name = pod["metadata"]["name"]
@@ -96,7 +96,7 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bo
     claim that stays unbound was itself seen before its volume, and waits for a resync (15 s) unless it changes.
     """
     if again:
-        touch(kubectl, f"persistentvolumeclaim/{names.claim}", names)
+        force_resync(kubectl, f"persistentvolumeclaim/{names.claim}", names)
     kubectl.delete([f"pod/{pod_name}"], names.namespace)
 
 
@@ -160,9 +160,9 @@ class _Starting:
         return True
 
 
-def touch(kubectl: Kubectl, reference: str, names: Names) -> bool:
+def force_resync(kubectl: Kubectl, reference: str, names: Names) -> bool:
     """Change an object in nothing that matters, so that who watches it looks again; whether it is there."""
-    nudge = {"metadata": {"annotations": {NUDGED: str(time.time())}}}
+    nudge = {"metadata": {"annotations": {RESYNCED_AT: str(time.time())}}}
     try:
         kubectl.patch(reference, names.namespace, nudge)
     except KubernetesError as error:
@@ -188,13 +188,13 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
         alive = {
             pod["metadata"]["name"]
             for pod in listed
-            if not has_ended(pod) and (is_going(pod) or pod["metadata"]["name"] in awaited)
+            if not has_ended(pod) and (is_terminating(pod) or pod["metadata"]["name"] in awaited)
         }
         if not alive:
             return
         left = deadline - time.monotonic()
         if left <= 0:
-            raise still_running(min(alive), timeout)
+            raise still_terminating(min(alive), timeout)
         on_step("waiting for the pod to end")
         for changed in kubectl.watch_pods(names.namespace, selector, min(left, RELIST_AFTER)):
             on_step("waiting for the pod to end")
@@ -202,12 +202,12 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
                 alive.discard(changed["metadata"]["name"])
             if time.monotonic() - touched > ENDING_PATIENCE:
                 touched = time.monotonic()
-                alive = {name for name in alive if touch(kubectl, f"pod/{name}", names)}
+                alive = {name for name in alive if force_resync(kubectl, f"pod/{name}", names)}
             if not alive:
                 return
 
 
-def still_running(pod_name: str, timeout: float) -> TimeLimitError:
+def still_terminating(pod_name: str, timeout: float) -> TimeLimitError:
     return TimeLimitError(
         f"the pod {pod_name} has not ended after {timeout:g} s",
         "It goes on ending; its node may be down: see kubectl get nodes.",
@@ -221,7 +221,7 @@ def _expected_revision(kubectl: Kubectl, names: Names) -> tuple[str | None, Kube
     no counted quota for a moment.
     """
     for deployment in kubectl.get([f"deployment/{names.deployment}"], names.namespace):
-        return metadata(deployment["spec"]["template"], "annotations").get(REVISION), refusal(deployment)
+        return metadata(deployment["spec"]["template"], "annotations").get(REVISION), replica_failure(deployment)
     raise KubernetesError(
         "the Deployment was deleted by somebody else while its pod was waited for", "Create again.", code="conflict"
     )

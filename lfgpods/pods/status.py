@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names, Owner, OwnerKind
-from lfgpods.core.pod import Pod, ServicePort
+from lfgpods.core.pod import Pod, ServicePort, State
 from lfgpods.core.spec import PodSpec, Request, Resources, same_quantity, storage_name
-from lfgpods.kube.diagnosis import Snapshot, State, newest_pod, state_of
-from lfgpods.kube.labels import CONVERSATION_ID, Object, metadata, read_spec
-from lfgpods.kube.nodes import tied_to
-
-_FIELDS = {
-    "Namespace": "namespace",
-    "PersistentVolume": "volume",
-    "PersistentVolumeClaim": "claim",
-    "Deployment": "deployment",
-    "Service": "service",
-}
+from lfgpods.kube.diagnosis import UNSCHEDULABLE, diagnose, is_terminating, newest_pod, replica_failure
+from lfgpods.kube.labels import CONVERSATION_ID
+from lfgpods.kube.nodes import Node, nodes_of, trouble_of
+from lfgpods.pods.objects import OwnerObjects, recorded_spec, storage_class, volume_place
 
 
-def snapshot_of(objects: Sequence[Object]) -> Snapshot:
-    """The snapshot that one owner's objects make up."""
-    found: dict[str, Any] = {_FIELDS[obj["kind"]]: obj for obj in objects if obj["kind"] in _FIELDS}
-    pods = tuple(obj for obj in objects if obj["kind"] == "Pod")
-    return Snapshot(**found, pods=pods)
-
-
-def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
-    """The objects by the namespace that they are in, are, or (a volume) are claimed from."""
-    groups: dict[str, list[Object]] = {}
-    for obj in objects:
-        metadata_of = obj["metadata"]
-        if obj["kind"] == "Namespace":
-            namespace = metadata_of["name"]
-        elif obj["kind"] == "PersistentVolume":
-            namespace = (obj["spec"].get("claimRef") or {}).get("namespace", "")
-        else:
-            namespace = metadata_of.get("namespace", "")
-        groups.setdefault(namespace, []).append(obj)
-    return groups
-
-
-def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
+def actual_spec(snapshot: OwnerObjects, base: PodSpec) -> PodSpec:
     """What the pod is, as its objects have it; what they do not tell is taken from the annotations, then from BASE."""
     known = recorded_spec(snapshot) or base
     pod_spec = _pod_spec(snapshot.deployment)
@@ -69,7 +41,7 @@ def actual_spec(snapshot: Snapshot, base: PodSpec) -> PodSpec:
     )
 
 
-def attainable(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[PodSpec, tuple[str, ...]]:
+def plan_update(request: Request, actual: PodSpec, snapshot: OwnerObjects) -> tuple[PodSpec, tuple[str, ...]]:
     """What a pod that is ACTUAL can be made by REQUEST, and what of it cannot be had, in words.
 
     What holds the data stays what it was made as: anything else would be a second, empty volume.
@@ -86,40 +58,7 @@ def attainable(request: Request, actual: PodSpec, snapshot: Snapshot) -> tuple[P
     return spec, tuple(refused)
 
 
-def recorded_spec(snapshot: Snapshot) -> PodSpec | None:
-    """What the annotations say that the pod was asked to be."""
-    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume, snapshot.claim) if obj)
-    return next(filter(None, records), None)
-
-
-def storage_class(snapshot: Snapshot) -> str | None:
-    """The class that the volume is of, or is to be of; None for a folder of the host."""
-    volume, claim = snapshot.volume, snapshot.claim
-    if snapshot.provisioned:
-        of_class = (volume or claim or {})["spec"].get("storageClassName")
-        return str(of_class) if of_class else None
-    if volume is not None or (claim is not None and claim["spec"].get("volumeName")):
-        return None
-    recorded = recorded_spec(snapshot)
-    return recorded.storage_class if recorded else None
-
-
-def volume_place(snapshot: Snapshot, names: Names, volume_root: str, of_class: str | None) -> str:
-    """Where the data lies, for people: a folder of the host, or the name of what the cluster made OF_CLASS."""
-    if of_class is None:
-        return volume_folder(snapshot, names, volume_root)
-    bound = ((snapshot.claim or {}).get("spec") or {}).get("volumeName")
-    name = snapshot.volume["metadata"]["name"] if snapshot.volume else bound
-    return f"persistentvolume/{name}" if name else f"persistentvolumeclaim/{names.claim}"
-
-
-def volume_folder(snapshot: Snapshot, names: Names, volume_root: str) -> str:
-    """Where the data lies: the folder that the PersistentVolume names, else the one that it would be given."""
-    path = (((snapshot.volume or {}).get("spec") or {}).get("hostPath") or {}).get("path")
-    return str(path) if path else names.folder(volume_root)
-
-
-def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: PodSpec, volume_root: str) -> Pod:
+def pod_of(owner: Owner, names: Names, snapshot: OwnerObjects, address: str, base: PodSpec, volume_root: str) -> Pod:
     """The pod of OWNER as SNAPSHOT shows it; ADDRESS is where node ports answer."""
     state, reason = state_of(snapshot)
     newest = newest_pod(snapshot.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
@@ -135,7 +74,7 @@ def pod_of(owner: Owner, names: Names, snapshot: Snapshot, address: str, base: P
         reason=reason,
         spec=spec,
         volume=volume_place(snapshot, names, volume_root, spec.storage_class),
-        volume_nodes=tied_to(snapshot.volume) or frozenset(),
+        volume_nodes=nodes_of(snapshot.volume) or frozenset(),
         pod_name=newest["metadata"]["name"] if newest else None,
         service_name=service["metadata"]["name"] if service else None,
         cluster_ip=service["spec"].get("clusterIP") if service else None,
@@ -172,3 +111,50 @@ def _service_ports(service: Object | None) -> list[Mapping[str, Any]]:
 
 def _created(obj: Object | None) -> str | None:
     return obj["metadata"].get("creationTimestamp") if obj else None
+
+
+def state_of(snapshot: OwnerObjects) -> tuple[State, str]:
+    """The state and, where it is not simply running, one line that says why."""
+    deployment = snapshot.deployment
+    if deployment is None or is_terminating(deployment) or is_terminating(snapshot.namespace):
+        return State.DELETED, "no pod; the data is kept" if snapshot.volume else "no pod"
+    replicas = deployment["spec"].get("replicas", 1)
+    if replicas == 0:
+        return State.STOPPED, "the Deployment is scaled to 0"
+    pod = newest_pod(snapshot.pods)
+    if pod is not None:
+        if silent := _silence_of_node(pod, snapshot.nodes):
+            return State.UNKNOWN, silent
+        diagnosis = diagnose(pod)
+        if diagnosis.ready:
+            return State.RUNNING, ""
+        if diagnosis.error and diagnosis.error.code == UNSCHEDULABLE:
+            trouble = trouble_of(snapshot.nodes, snapshot.volume)
+            return State.FAILED, trouble or diagnosis.error.message
+        return (State.FAILED, diagnosis.error.message) if diagnosis.error else (State.CREATING, diagnosis.step)
+    if (deployment.get("status") or {}).get("readyReplicas"):
+        return State.RUNNING, ""  # an adopted pod, which has no label to be found by
+    refused = replica_failure(deployment)
+    return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be made")
+
+
+def _silence_of_node(pod: Object, nodes: Sequence[Node]) -> str:
+    """Why nobody knows what became of POD; empty where its node tells. A pod's status is what its node said last."""
+    name = (pod.get("spec") or {}).get("nodeName")
+    if not nodes or not name or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        return ""
+    node = next((node for node in nodes if node.name == name), None)
+    if node is None:
+        return f"the pod was on the node {name}, which the cluster has no more"
+    return "" if node.answers else node.trouble
+
+
+def nodes_matter(snapshot: OwnerObjects) -> bool:
+    """Whether the nodes may tell why the pod does not run: it did before, is said to end, or no node takes it."""
+    pod = newest_pod(snapshot.pods)
+    if snapshot.deployment is None or pod is None:
+        return False
+    diagnosis = diagnose(pod)
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    was_running = not diagnosis.ready and any((s.get("state") or {}).get("running") is not None for s in statuses)
+    return was_running or is_terminating(pod) or (diagnosis.error is not None and diagnosis.error.code == UNSCHEDULABLE)

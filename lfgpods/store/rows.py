@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lfgpods.core import processes
-from lfgpods.core.changes import Action, Event, Outcome
+from lfgpods.core.changes import Action, Change, Outcome
 from lfgpods.core.owners import Owner, OwnerKind
-from lfgpods.core.pod import Pod, ServicePort
+from lfgpods.core.pod import Pod, ServicePort, State
 from lfgpods.core.spec import PodSpec
-from lfgpods.kube.diagnosis import State
 
 PATIENCE = 3600
 """Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
@@ -60,9 +59,9 @@ def pod_of(row: dict[str, Any]) -> Pod:
     )
 
 
-def event_of(row: dict[str, Any]) -> Event:
+def event_of(row: dict[str, Any]) -> Change:
     kind, id = row["owner_kind"], row["owner_id"]
-    return Event(
+    return Change(
         id=row["id"],
         owner=Owner(OwnerKind(kind), id) if kind else None,
         action=Action(row["action"]),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lfgpods.core.errors import KubernetesError, LfgpodsError, VolumeError
-from lfgpods.hosts import Completed, Host, run
+from lfgpods.hosts.base import Completed, Host
+from lfgpods.hosts.run import run
 
 PURGING_SUFFIX = ".purging"
 """The end of the name of a folder that is set aside to be removed; no namespace has a dot in its name."""

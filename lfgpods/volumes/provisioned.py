@@ -10,28 +10,19 @@ import time
 import uuid
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.progress import OnStep
 from lfgpods.core.spec import PodSpec
-from lfgpods.kube.diagnosis import Snapshot, is_going
+from lfgpods.kube.diagnosis import is_terminating
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import (
-    OWNER,
-    OWNER_KIND,
-    PURGING,
-    SELECTOR,
-    Object,
-    annotations_for,
-    labels_for,
-    metadata,
-    read_owner,
-)
-from lfgpods.pods.rollout import OnStep
+from lfgpods.kube.labels import OWNER, OWNER_KIND, PURGING, SELECTOR, annotations_for, labels_for, read_owner
 
 _POLL = 0.2
 AVAILABLE_WITHIN = 30.0
 
 
-def is_kept(volume: Object, owner: Owner) -> bool:
+def is_retained(volume: Object, owner: Owner) -> bool:
     """Whether VOLUME says that it is OWNER's, and outlives its claim."""
     return read_owner(volume) == owner and volume["spec"].get("persistentVolumeReclaimPolicy") == "Retain"
 
@@ -66,15 +57,22 @@ class ProvisionedVolumes:
             )
         return found[0] if found else None
 
-    def keep(self, owner: Owner, conversation_id: str | None, spec: PodSpec, snapshot: Snapshot) -> Object | None:
-        """The volume of SNAPSHOT, from now on OWNER's by its labels, and one that outlives its claim.
+    def retain(
+        self,
+        owner: Owner,
+        conversation_id: str | None,
+        spec: PodSpec,
+        *,
+        volume: Object | None,
+        claim: Object | None,
+    ) -> Object | None:
+        """Label the VOLUME of CLAIM as OWNER's, and have it outlive its claim. Returns it, or None if none is bound.
 
-        None where nothing is bound yet. One that is being purged stays as it is.
+        A volume that is being purged stays as it is.
         """
-        volume, names = snapshot.volume, names_of(owner)
-        if volume is not None and (is_kept(volume, owner) or PURGING in metadata(volume, "annotations")):
+        names = names_of(owner)
+        if volume is not None and (is_retained(volume, owner) or PURGING in metadata(volume, "annotations")):
             return volume
-        claim = snapshot.claim
         if claim is not None and not claim["spec"].get("volumeName"):
             claim = next(iter(self._kubectl.get([f"persistentvolumeclaim/{names.claim}"], names.namespace)), None)
         if claim is None or not claim["spec"].get("volumeName"):
@@ -123,7 +121,7 @@ class ProvisionedVolumes:
         on_step("waiting for the disk to be removed")
         while found := self._kubectl.get([f"persistentvolume/{name}"], "default"):
             now = found[0]
-            if now["spec"].get("persistentVolumeReclaimPolicy") != "Delete" and not is_going(now):
+            if now["spec"].get("persistentVolumeReclaimPolicy") != "Delete" and not is_terminating(now):
                 self.begin_purge(now)  # somebody kept it meanwhile, who came too late
             if time.monotonic() >= deadline:
                 status = now.get("status") or {}

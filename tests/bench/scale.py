@@ -15,7 +15,7 @@ from lfgpods import Owner, Pod, PodManager, State
 from lfgpods.core.changes import Action
 from lfgpods.core.owners import names_of
 from lfgpods.kube.labels import SELECTOR
-from lfgpods.kube.lists import ObjectList
+from lfgpods.kube.lists import PagedList
 from lfgpods.pods.reader import _KINDS as LISTED
 from lfgpods.store import Store
 from lfgpods.store.schema import EventRow
@@ -172,7 +172,7 @@ def _there(found: object) -> None:
 def _raw_lists(lab: Lab) -> str:
     """The lists that ours needs, as a shell script on the host would get them: kubectl at its fastest."""
     kubectl = lab.settings().kubectl
-    lists = [ObjectList([kind], SELECTOR) for kind in LISTED]
+    lists = [PagedList([kind], SELECTOR) for kind in LISTED]
     return " && ".join(shlex.join([*kubectl, *one.words]) for one in lists)
 
 

@@ -18,9 +18,11 @@ import pytest
 
 from lfgpods import Owner, PodManager, PodNotFoundError, Request, Settings, load_settings
 from lfgpods.core.owners import names_of
-from lfgpods.hosts import Completed, Host, connect, run
+from lfgpods.hosts import connect
+from lfgpods.hosts.base import Completed, Host
 from lfgpods.hosts.embedded import EmbeddedHost, Faults
 from lfgpods.hosts.embedded.sandbox import container
+from lfgpods.hosts.run import run
 from lfgpods.testing import embedded_host
 from tests import lab as labs
 from tests.cluster import Cluster, provisioner

@@ -27,11 +27,11 @@ from lfgpods.core import processes
 from lfgpods.core.changes import Action, Outcome
 from lfgpods.core.errors import VolumeError
 from lfgpods.core.owners import names_of
-from lfgpods.fleet import sync
-from lfgpods.hosts import Host
+from lfgpods.fleet.gc import GarbageCollector
+from lfgpods.hosts.base import Host
 from lfgpods.kube.labels import DELETED_AT
 from lfgpods.pods.lock import OwnerLock
-from lfgpods.pods.reader import Cluster
+from lfgpods.pods.reader import PodReader
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
 from tests.contract.sites import Site
@@ -58,10 +58,10 @@ class _Shared:
 
 
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
-    cluster = Cluster(site.host, site.settings)
+    reader = PodReader(site.host, site.settings)
     namespace = site.settings.lock_namespace
     return OwnerLock(
-        cluster.kubectl,
+        reader.kubectl,
         names_of(owner),
         ["deployment/none"],
         namespace=namespace,
@@ -185,7 +185,7 @@ def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: Po
     pod = site.pods.ensure(owner, site.request)
     synced = forgetful.sync()
     assert owner in synced.added
-    remembered = forgetful._store.find(owner)
+    remembered = forgetful._store().find(owner)
     assert remembered is not None
     assert replace(remembered, last_used_at=None) == replace(site.pods.status(owner), last_used_at=None)
     assert forgetful.sync().added == ()
@@ -193,13 +193,13 @@ def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: Po
     site.pods.delete(owner)
     assert site.kubectl("delete", f"namespace/{names.namespace}").exit_code == 0
     assert owner in forgetful.sync().changed
-    found = forgetful._store.find(owner)
+    found = forgetful._store().find(owner)
     assert found is not None
     assert (found.status, found.volume) == (State.DELETED, pod.volume)
 
     site.pods.delete(owner, purge=True)
     assert owner in forgetful.sync().removed
-    assert forgetful._store.find(owner) is None
+    assert forgetful._store().find(owner) is None
 
 
 @pytest.mark.hostpath
@@ -267,16 +267,16 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
 def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.delete(owner)
-    look_around = sync.look_around
+    take_inventory = GarbageCollector.take_inventory
 
     def and_then_it_is_used(*arguments: Any) -> Any:
-        around = look_around(*arguments)
+        around = take_inventory(*arguments)
         site.pods.ensure(owner)
         write_file(site, owner)
         site.pods.delete(owner)
         return replace(around, now=around.now + 7200)
 
-    monkeypatch.setattr(sync, "look_around", and_then_it_is_used)
+    monkeypatch.setattr(GarbageCollector, "take_inventory", and_then_it_is_used)
     found = [orphan for orphan in site.pods.gc(apply=True, purge_older_than=3600.0) if orphan.owner == owner]
     assert [(orphan.removable, orphan.removed, "in use again" in orphan.error) for orphan in found] == [
         (True, False, True)

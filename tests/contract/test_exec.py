@@ -11,7 +11,7 @@ import pytest
 
 from lfgpods import Command, Owner, TimeLimitError, UsageError
 from lfgpods.core.owners import names_of
-from lfgpods.hosts import run
+from lfgpods.hosts.run import run
 from tests.contract.sites import Site
 from tests.waiting import eventually
 

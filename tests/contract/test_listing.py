@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Owner, State, hosts
+from lfgpods import Owner, State
 from lfgpods.core.owners import names_of
 from lfgpods.kube import lists
 from lfgpods.kube.kubectl import Kubectl
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("_one_at_a_time")
 
 @pytest.fixture
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr("lfgpods.hosts.run.SIDE_BY_SIDE", 1)
 
 
 def apply(site: Site, *objects: dict[str, Any]) -> None:
@@ -77,11 +77,11 @@ def test_small_pages_give_what_one_kubectl_gives(
     site: Site, kept: Sequence[Owner], resident: Owner, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone = {resident, *kept}
-    monkeypatch.setattr(reader, "FEW", 1_000)
+    monkeypatch.setattr(reader, "SINGLE_LIST_MAX_OWNERS", 1_000)
     site.pods.list()
     before = {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone}
     assert before.keys() == everyone
-    monkeypatch.setattr(reader, "FEW", 0)
+    monkeypatch.setattr(reader, "SINGLE_LIST_MAX_OWNERS", 0)
     monkeypatch.setattr(lists, "PAGE", size)
     assert {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone} == before
     assert before[resident].status is State.RUNNING

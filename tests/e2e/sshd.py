@@ -16,7 +16,7 @@ import pytest
 
 from lfgpods.core.errors import HostError
 from lfgpods.core.settings import SshSettings
-from lfgpods.hosts import run
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
 from tests.waiting import eventually
 

@@ -11,7 +11,7 @@ import pytest
 
 from lfgpods import Command, KubernetesError, PodManager, PodNotFoundError, PodNotRunningError, Request
 from lfgpods.core.owners import Names, Owner, names_of
-from lfgpods.hosts import Process
+from lfgpods.hosts.base import Process
 from lfgpods.hosts.ssh import SshHost
 from tests.e2e.proxy import Proxy
 from tests.lab import Lab

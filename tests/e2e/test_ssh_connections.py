@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.errors import HostError
-from lfgpods.hosts import run
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost, connection, heartbeat, pool
 from tests.e2e.sshd import ECHO, Sshd, Throttle, behind, new_key, opened, public, refused, settings
 from tests.waiting import eventually

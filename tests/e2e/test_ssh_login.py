@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.settings import SshSettings
-from lfgpods.hosts import run
+from lfgpods.hosts.run import run
 from tests.e2e.sshd import ECHO, Agent, Sshd, behind, new_key, opened, public, refused, settings
 
 pytestmark = pytest.mark.real

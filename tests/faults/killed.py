@@ -21,7 +21,8 @@ from lfgpods.cli import main
 _PACKAGE = Path(lfgpods.__file__).parent
 _PURE = (
     "cli/", "hosts/embedded/", "testing.py", "api/lfg.py", "kube/labels.py", "kube/diagnosis.py", "pods/manifests.py",
-    "pods/status.py", "core/errors.py", "core/owners.py", "core/orm.py", "core/pod.py", "core/settings.py", "core/spec.py",
+    "pods/objects.py", "pods/status.py", "core/errors.py", "core/objects.py", "core/owners.py", "core/pod.py",
+    "core/progress.py", "core/settings.py", "core/spec.py",
 )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def create(
     settings = load_settings()
     request.over(settings.defaults)
     if dry_run:
-        from lfgpods.api.manager import render
+        from lfgpods.pods.lifecycle import render
 
         typer.echo(show_manifests(render(settings, owner, request, conversation_id=conversation_id), Format(output)))
         return

@@ -26,7 +26,7 @@ def status(
     from lfgpods.api.manager import PodManager
     from lfgpods.cli.output import Format, show_pod
     from lfgpods.core.owners import resolve_owner
-    from lfgpods.kube.diagnosis import State
+    from lfgpods.core.pod import State
 
     owner = resolve_owner(project_id, conversation_id)
     with PodManager() as manager:
@@ -55,7 +55,7 @@ def list_pods(
     from lfgpods.api.manager import PodManager
     from lfgpods.cli.output import Format, show_pods
     from lfgpods.core.owners import resolve_owner
-    from lfgpods.kube.diagnosis import State
+    from lfgpods.core.pod import State
 
     owner = None if project_id is None and conversation_id is None else resolve_owner(project_id, conversation_id)
     with PodManager() as manager:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from lfgpods.core.errors import HostError
-from lfgpods.hosts import Process
+from lfgpods.hosts.base import Process
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError
 from lfgpods.hosts.embedded.cluster.faults import Faults

@@ -16,7 +16,7 @@ from functools import partial
 import paramiko
 
 from lfgpods.core.settings import SshSettings
-from lfgpods.hosts import in_sequence
+from lfgpods.hosts.base import in_sequence
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool

@@ -14,7 +14,7 @@ from lfgpods import store as stores
 from lfgpods.core.changes import Action
 from lfgpods.core.errors import StoreError
 from lfgpods.core.owners import Owner
-from lfgpods.kube.diagnosis import State
+from lfgpods.core.pod import State
 from lfgpods.store import engine, schema
 from lfgpods.store.engine import Engine
 from tests.contract.store.databases import Database

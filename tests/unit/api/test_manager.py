@@ -12,11 +12,12 @@ import pytest
 from lfgpods import Command, KubernetesError, Owner, State, StoreError
 from lfgpods.core import processes
 from lfgpods.core.owners import names_of
-from lfgpods.hosts import Process, run
-from lfgpods.kube.diagnosis import state_of
+from lfgpods.hosts.base import Process
+from lfgpods.hosts.run import run
 from lfgpods.kube.labels import DELETED_AT
 from lfgpods.pods.lock import PROCESS
-from lfgpods.pods.status import snapshot_of
+from lfgpods.pods.objects import owner_objects
+from lfgpods.pods.status import state_of
 from lfgpods.store import Store
 from lfgpods.testing import embedded_host
 
@@ -104,4 +105,4 @@ def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:
         "spec": {"replicas": 1, "template": {}},
         "status": {"readyReplicas": 1},
     }
-    assert state_of(snapshot_of([deployment])) == (State.RUNNING, "")
+    assert state_of(owner_objects([deployment])) == (State.RUNNING, "")

@@ -18,7 +18,7 @@ from lfgpods import State
 from lfgpods.cli import main
 from lfgpods.cli.app import _COMMANDS, application
 from lfgpods.cli.options import PodStatus
-from lfgpods.core.changes import Event
+from lfgpods.core.changes import Change
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.owners import Owner
 from tests.unit.cli.test_output import EVENT
@@ -177,7 +177,7 @@ class Recorded:
     def __exit__(self, *exception: object) -> None:
         """Nothing is open."""
 
-    def history(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
+    def history(self, owner: Owner | None = None, limit: int = 50) -> list[Change]:
         logging.getLogger("lfgpods").debug("detail")
         logging.getLogger("lfgpods.api.manager").info("step")
         self.asked.append((owner, limit))

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfgpods.cli.output import Format, printable, show_deletion, show_error, show_events, show_pod, show_pods
-from lfgpods.core.changes import Action, Event, Outcome
+from lfgpods.core.changes import Action, Change, Outcome
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.owners import Owner
-from lfgpods.kube.diagnosis import State
-from lfgpods.pods.remover import Deletion
+from lfgpods.core.pod import Deletion, State
 from tests.samples import POD
 
 FIELDS = {
@@ -97,7 +96,7 @@ def test_a_deletion_says_what_became_of_the_data(purged: bool, said: str) -> Non
     assert json.loads(show_deletion(deletion, Format.JSON))["purged"] is purged
 
 
-EVENT = Event(
+EVENT = Change(
     7, POD.owner, Action.CREATE, "ada", "cli on laptop", "busybox:1.36", "2026-01-01T00:00:00.000Z", 2.345, Outcome.FAILED, "no node"
 )  # fmt: skip
 

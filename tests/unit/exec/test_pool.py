@@ -1,4 +1,4 @@
-"""Shells are kept for the next command, within limits, and no caller ever waits for one that nobody uses."""
+"""ShellPool are kept for the next command, within limits, and no caller ever waits for one that nobody uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from lfgpods.core.errors import HostError
 from lfgpods.exec import pool, shell
 from lfgpods.exec.command import Command, Invocation
-from lfgpods.exec.pool import Shells
+from lfgpods.exec.pool import ShellPool
 from lfgpods.hosts.local import LocalHost, LocalProcess
 from lfgpods.kube.kubectl import Kubectl
 from tests.waiting import eventually
@@ -45,14 +45,14 @@ class CountingHost(LocalHost):
 
 
 class Pods:
-    """Shells in pods that are all this machine."""
+    """ShellPool in pods that are all this machine."""
 
     def __init__(self, folder: Path, *, capacity: int | None = None, idle_seconds: float = 60.0) -> None:
         fake = folder / "kubectl"
         fake.write_text('#!/bin/sh\n# exec -i -n NAMESPACE POD -- sh ARGUMENT...\nshift 7\nexec sh "$@"\n')
         fake.chmod(0o755)
         self.host = CountingHost(capacity)
-        self.shells = Shells(self.host, Kubectl(self.host, [str(fake)]), idle_seconds=idle_seconds)
+        self.shells = ShellPool(self.host, Kubectl(self.host, [str(fake)]), idle_seconds=idle_seconds)
 
     def run(self, line: str, pod: str = "pod", *, namespace: str | None = None, stdin: bytes | None = None) -> bytes:
         out = bytearray()

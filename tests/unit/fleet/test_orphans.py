@@ -9,24 +9,15 @@ from typing import Any
 import pytest
 
 from lfgpods.core import processes
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.pod import Pod
+from lfgpods.core.pod import Pod, State
 from lfgpods.core.settings import load_settings
-from lfgpods.fleet.orphans import Kind, Orphan, Surroundings, find_orphans
-from lfgpods.kube.diagnosis import Snapshot, State
-from lfgpods.kube.labels import (
-    DELETED_AT,
-    MANAGED_BY,
-    MANAGER,
-    OWNER_ID,
-    OWNER_KIND,
-    PURGING,
-    Object,
-    labels_for,
-    owner_record,
-)
-from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.fleet.orphans import Inventory, Kind, Orphan, find_orphans
+from lfgpods.kube.labels import DELETED_AT, MANAGED_BY, MANAGER, OWNER_ID, OWNER_KIND, PURGING, labels_for, owner_record
+from lfgpods.kube.nodes import Node, node_affinity
 from lfgpods.pods.lock import PROCESS
+from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import pod_of
 from lfgpods.volumes.folders import Folder
 
@@ -65,13 +56,13 @@ def folder(name: str = NAMES.namespace, *, owner: str = RECORD, days: float = 0,
 
 
 def row() -> Pod:
-    return pod_of(OWNER, NAMES, Snapshot(), "host", load_settings({}).defaults, ROOT)
+    return pod_of(OWNER, NAMES, OwnerObjects(), "host", load_settings({}).defaults, ROOT)
 
 
 def find(
     objects: list[Object], folders: list[Folder], rows: list[Pod] | None = None, older_than: float | None = None
 ) -> list[Orphan]:
-    return find_orphans(Surroundings(objects, folders, rows or [], ROOT, NOW, older_than))
+    return find_orphans(Inventory(objects, folders, rows or [], ROOT, NOW, older_than))
 
 
 def told(found: list[Orphan]) -> list[tuple[str, bool]]:
@@ -128,8 +119,8 @@ def test_files_stay() -> None:
 
 
 def test_a_folder_on_another_node_is_not_gone_and_no_garbage() -> None:
-    elsewhere = {**VOLUME, "spec": {**VOLUME["spec"], "nodeAffinity": affinity_to(Node("other", "other"))}}
-    around = Surroundings([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
+    elsewhere = {**VOLUME, "spec": {**VOLUME["spec"], "nodeAffinity": node_affinity(Node("other", "other"))}}
+    around = Inventory([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
     assert find_orphans(around) == []
     assert told(find_orphans(replace(around, node="other"))) == [("volume", False)]
     assert find_orphans(replace(around, node=None)) == []

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods.kube.diagnosis import Snapshot, State, diagnose, has_ended, newest_pod, refusal, state_of
-from lfgpods.kube.labels import REVISION, Object
+from lfgpods.core.objects import Object
+from lfgpods.core.pod import State
+from lfgpods.kube.diagnosis import diagnose, has_ended, newest_pod, replica_failure
+from lfgpods.kube.labels import REVISION
+from lfgpods.pods.objects import OwnerObjects
+from lfgpods.pods.status import state_of
 
 
 def pod(name: str = "p", *, going: bool = False, created: str = "2026-01-01T00:00:00Z", **status: Any) -> Object:
@@ -112,9 +116,9 @@ def test_a_deleted_pod_whose_container_the_node_has_lost_has_ended() -> None:
     assert not has_ended(pod(going=True, containerStatuses=[never_started]))
 
 
-def snapshot(*pods: Object, replicas: int = 1, **deployment: Any) -> Snapshot:
+def snapshot(*pods: Object, replicas: int = 1, **deployment: Any) -> OwnerObjects:
     obj = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": replicas}, **deployment}
-    return Snapshot(volume={"kind": "PersistentVolume", "metadata": {"name": "v"}}, deployment=obj, pods=pods)
+    return OwnerObjects(volume={"kind": "PersistentVolume", "metadata": {"name": "v"}}, deployment=obj, pods=pods)
 
 
 def test_states() -> None:
@@ -124,7 +128,7 @@ def test_states() -> None:
     assert state_of(snapshot(waiting("ImagePullBackOff")))[0] is State.FAILED
     assert state_of(snapshot(pod(phase="Failed", reason="Evicted")))[0] is State.FAILED
     assert state_of(snapshot(READY, replicas=0))[0] is State.STOPPED
-    assert state_of(Snapshot(volume={"metadata": {"name": "v"}})) == (State.DELETED, "no pod; the data is kept")
+    assert state_of(OwnerObjects(volume={"metadata": {"name": "v"}})) == (State.DELETED, "no pod; the data is kept")
     assert state_of(snapshot(READY, metadata={"name": "d", "deletionTimestamp": "x"}))[0] is State.DELETED
 
 
@@ -133,6 +137,6 @@ def test_a_quota_shows_in_the_deployment_where_there_is_no_pod() -> None:
     refused = snapshot(status={"conditions": [failure]})
     assert state_of(refused)[0] is State.FAILED
     assert refused.deployment is not None
-    error = refusal(refused.deployment)
+    error = replica_failure(refused.deployment)
     assert error is not None
     assert (error.code, "exceeded quota" in error.message) == ("pod_refused", True)

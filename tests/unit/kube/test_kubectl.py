@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
-from lfgpods.hosts import Output
+from lfgpods.hosts.base import Output
 from lfgpods.kube.kubectl import Kubectl
 
 

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfgpods import hosts
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
-from lfgpods.hosts import Output
+from lfgpods.hosts.base import Output
 from lfgpods.kube import kubectl, lists
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.lists import ObjectList
+from lfgpods.kube.lists import PagedList
 
 SELECTOR = "app.kubernetes.io/managed-by=lfgpods"
 EXPIRED = (
@@ -181,7 +180,7 @@ def test_what_is_no_list_is_a_clear_error(answer: bytes) -> None:
 def test_half_a_list_never_passes_for_a_whole_one(data: st.DataObject) -> None:
     text = page(["a", "ü€", "c" * 300], "x")
     end = data.draw(st.integers(0, len(text) - 1))
-    half = ObjectList(["pods"], SELECTOR)
+    half = PagedList(["pods"], SELECTOR)
     half.feed(text[:end])
     with pytest.raises(ValueError):  # noqa: PT011 - it begins with what has come
         half.end_page()
@@ -189,7 +188,7 @@ def test_half_a_list_never_passes_for_a_whole_one(data: st.DataObject) -> None:
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "LONGEST_ANSWER", 5_000)
+    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 5_000)
     with pytest.raises(HostError) as refused:
         names_listed(Server(lambda path, query: (0, page("a" * 2_000), b"")))
     assert refused.value.code == "bad_answer"
@@ -213,7 +212,7 @@ def test_an_end_without_an_exit_code_is_a_lost_host() -> None:
 
 def test_silence_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 5))
-    monkeypatch.setattr(hosts, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr("lfgpods.hosts.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     monkeypatch.setattr(kubectl, "PAGE_TIMEOUT", 1e6)
     assert names_listed(Server(lambda path, query: (0, page("ab" * 20), b""))) == [*"ab" * 20]
 

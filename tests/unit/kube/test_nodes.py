@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.hosts import run
+from lfgpods.core.objects import Object
+from lfgpods.core.pod import State
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kube.diagnosis import Snapshot, State, nodes_matter, state_of
-from lfgpods.kube.labels import Object
+from lfgpods.hosts.run import run
 from lfgpods.kube.nodes import (
     HOST_SCRIPT,
     JSONPATH,
     Node,
-    affinity_to,
     networks_of,
+    node_affinity,
     node_of_host,
+    nodes_of,
     reachable,
     read_host,
     read_nodes,
-    tied_to,
     trouble_of,
 )
+from lfgpods.pods.objects import OwnerObjects
+from lfgpods.pods.status import nodes_matter, state_of
 from lfgpods.testing import embedded_host
 
 ONE = Node("one", "one", ("10.244.0.0/24",), addresses=frozenset({"10.0.0.1", "203.0.113.7", "one.example.com"}))
@@ -37,7 +39,7 @@ SILENT = replace(ONE, answers=False, since="2026-01-01T00:00:00Z")
 def volume(*hostnames: str) -> Object:
     if not hostnames:
         return {"kind": "PersistentVolume", "spec": {}}
-    affinity: Any = affinity_to(ONE)
+    affinity: Any = node_affinity(ONE)
     affinity["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = list(hostnames)
     return {"kind": "PersistentVolume", "spec": {"nodeAffinity": affinity}}
 
@@ -98,12 +100,12 @@ def test_the_host_tells_its_addresses_but_for_those_that_every_host_has() -> Non
 
 
 def test_a_volume_is_tied_to_the_node_that_its_affinity_names() -> None:
-    assert tied_to({"spec": {"nodeAffinity": affinity_to(TWO)}}) == frozenset({"two"})
-    assert reachable(NODES, {"spec": {"nodeAffinity": affinity_to(TWO)}}) == (TWO,)
-    assert tied_to(volume()) is None
-    assert tied_to(None) is None
+    assert nodes_of({"spec": {"nodeAffinity": node_affinity(TWO)}}) == frozenset({"two"})
+    assert reachable(NODES, {"spec": {"nodeAffinity": node_affinity(TWO)}}) == (TWO,)
+    assert nodes_of(volume()) is None
+    assert nodes_of(None) is None
     by_zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
-    assert tied_to({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}}}) is None
+    assert nodes_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}}}) is None
 
 
 def test_why_no_pod_can_be_started_with_the_data() -> None:
@@ -132,7 +134,7 @@ def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one
 
 def seen(one_pod: Object, *nodes: Node) -> tuple[bool, State, str]:
     deployment: Object = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 1}}
-    snapshot = Snapshot(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
+    snapshot = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
     return nodes_matter(snapshot), *state_of(snapshot)
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.settings import load_settings
-from lfgpods.fleet.orphans import Surroundings, find_orphans
+from lfgpods.fleet.orphans import Inventory, find_orphans
 from lfgpods.kube.diagnosis import diagnose
-from lfgpods.kube.lists import _RESOURCES, ObjectList
+from lfgpods.kube.lists import _RESOURCES, PagedList
 from lfgpods.kube.schema import checked
-from lfgpods.pods.status import group_by_namespace, pod_of, snapshot_of
+from lfgpods.pods.objects import group_by_namespace, owner_objects
+from lfgpods.pods.status import pod_of
 
 OWNER = Owner.project("a")
 BASE = load_settings({}).defaults
@@ -41,8 +42,8 @@ OBJECTS = st.builds(lambda kind, rest: {**rest, "kind": kind, "metadata": {"name
 
 def understood(obj: dict[str, Any]) -> object:
     """All that is made of one object."""
-    pod = pod_of(OWNER, names_of(OWNER), snapshot_of([obj]), "host", BASE, "/mnt/volumes")
-    around = Surroundings([obj], [], [], "/mnt/volumes", 0.0)
+    pod = pod_of(OWNER, names_of(OWNER), owner_objects([obj]), "host", BASE, "/mnt/volumes")
+    around = Inventory([obj], [], [], "/mnt/volumes", 0.0)
     groups = list(group_by_namespace([obj]))
     return pod, groups, find_orphans(around), diagnose(obj) if obj["kind"] == "Pod" else None
 
@@ -65,7 +66,7 @@ def test_what_passes_is_understood_by_everything_that_reads_it(obj: dict[str, An
 @given(OBJECTS)
 @settings(max_examples=300)
 def test_in_a_list_the_same_passes_and_means_the_same(obj: dict[str, Any]) -> None:
-    one_of_many = ObjectList(["pods", "services"], "a=b")
+    one_of_many = PagedList(["pods", "services"], "a=b")
     one_of_many.feed(json.dumps({"kind": "List", "metadata": {}, "items": [obj]}).encode())
     try:
         whole = checked(obj)
@@ -83,7 +84,7 @@ def test_in_a_list_the_same_passes_and_means_the_same(obj: dict[str, Any]) -> No
 @settings(max_examples=300)
 def test_what_is_not_read_of_a_kind_is_not_missed(obj: dict[str, Any]) -> None:
     resource = {kind: resource for resource, (_, kind) in _RESOURCES.items()}[obj["kind"]]
-    one_of_many = ObjectList([resource], "a=b")
+    one_of_many = PagedList([resource], "a=b")
     one_of_many.feed(json.dumps({"kind": f"{obj['kind']}List", "metadata": {}, "items": [obj]}).encode())
     try:
         whole = checked(obj)

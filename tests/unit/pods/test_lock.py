@@ -12,8 +12,8 @@ import pytest
 
 from lfgpods.core import processes
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names
-from lfgpods.kube.labels import Object
 from lfgpods.pods import lock as locks
 from lfgpods.pods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
 
@@ -103,7 +103,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(locks, "time", clock)
     monkeypatch.setattr(locks, "_POLL", (0.0,))
-    monkeypatch.setattr(locks, "LAST_WORDS", 0.0)
+    monkeypatch.setattr(locks, "RELEASE_GRACE", 0.0)
     return clock
 
 
@@ -194,7 +194,7 @@ def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
         raise KubernetesError("gone", code="not_found")
 
     monkeypatch.setattr(locks, "RENEW_EVERY", 0.0)
-    monkeypatch.setattr(locks, "LAST_WORDS", 5.0)
+    monkeypatch.setattr(locks, "RELEASE_GRACE", 5.0)
     monkeypatch.setattr(kubectl, "patch", too_late)
     lock = lock_on(kubectl)
     lock.take()

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfgpods.core.errors import TemplateError, UsageError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.spec import Hardening, PodSpec, Resources
-from lfgpods.kube.labels import OWNER, OWNER_ID, Object, read_owner, read_spec
+from lfgpods.kube.labels import OWNER, OWNER_ID, read_owner, read_spec
 from lfgpods.kube.labels import SPEC as SPEC_ANNOTATION
-from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.kube.nodes import Node, node_affinity
 from lfgpods.pods.manifests import BUILTIN_TEMPLATES, Manifests, prepare, render
-from lfgpods.pods.status import actual_spec, pod_of, snapshot_of
+from lfgpods.pods.objects import owner_objects
+from lfgpods.pods.status import actual_spec, pod_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -74,7 +76,7 @@ def pod_spec(manifests: Manifests) -> Any:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_manifests_fit_the_schemas_of_kubernetes(version: str) -> None:
     every = (
-        drawn(affinity=affinity_to(Node("one", "one"))),
+        drawn(affinity=node_affinity(Node("one", "one"))),
         drawn(spec=RESTRICTED, pod_cidrs=NETWORKS),
         drawn(hardening=ALL_OFF),
         drawn(spec=OF_CLASS, kept_volume="pvc-1"),
@@ -100,7 +102,7 @@ def test_the_data_is_kept_and_bound_without_waiting() -> None:
 
 
 def test_a_folder_is_tied_to_its_node_only_where_that_is_asked_for() -> None:
-    affinity = affinity_to(Node("one", "label-of-one"))
+    affinity = node_affinity(Node("one", "label-of-one"))
     assert volume_of(drawn(affinity=affinity))["spec"]["nodeAffinity"] == affinity
     assert "nodeAffinity" not in volume_of(drawn())["spec"]
     assert "storage_class" not in volume_of(drawn())["metadata"]["annotations"][SPEC_ANNOTATION]
@@ -125,7 +127,12 @@ def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_t
         assert read_owner(obj) == Owner.project("My App")
         assert read_spec(obj) == RESTRICTED
     pod = pod_of(
-        Owner.project("My App"), names_of(Owner.project("My App")), snapshot_of([volume_of(manifests)]), "h", SPEC, ROOT
+        Owner.project("My App"),
+        names_of(Owner.project("My App")),
+        owner_objects([volume_of(manifests)]),
+        "h",
+        SPEC,
+        ROOT,
     )
     assert (pod.spec, pod.conversation_id) == (RESTRICTED, "c 1")
 
@@ -254,8 +261,8 @@ def test_token_seccomp_user_and_runtime_are_as_they_are_set() -> None:
 def test_what_the_deployment_says_counts_more_than_what_was_recorded(spec: PodSpec) -> None:
     manifests, recorded = drawn(spec=spec), drawn(spec=RESTRICTED if spec == SPEC else SPEC)
     objects = [recorded.namespace, volume_of(recorded), manifests.deployment, manifests.service]
-    assert actual_spec(snapshot_of(objects), SPEC) == spec
-    assert actual_spec(snapshot_of(objects[:2]), SPEC) == read_spec(recorded.namespace)
+    assert actual_spec(owner_objects(objects), SPEC) == spec
+    assert actual_spec(owner_objects(objects[:2]), SPEC) == read_spec(recorded.namespace)
 
 
 def test_the_revision_tells_pods_apart() -> None:
@@ -357,7 +364,7 @@ def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, tex
         drawn(
             templates=own(tmp_path, name, text),
             spec=OF_CLASS if name == "provisioned-claim" else SPEC,
-            affinity=affinity_to(Node("one", "one")),
+            affinity=node_affinity(Node("one", "one")),
         )
     assert name in refused.value.message
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.errors import KubernetesError
+from lfgpods.core.objects import Object
 from lfgpods.core.settings import load_settings
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import Object
-from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.kube.nodes import Node, node_affinity
 from lfgpods.pods.placement import Placement
 
 ONE = "one\tone\t10.244.0.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.1\n"
@@ -45,7 +45,7 @@ def placement(kubectl: Kubectl, **settings: str) -> Placement:
 
 
 def tied(name: str) -> Object:
-    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": affinity_to(Node(name, name))}}
+    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": node_affinity(Node(name, name))}}
 
 
 def test_one_node_needs_no_telling_apart() -> None:

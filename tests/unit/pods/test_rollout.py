@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names
-from lfgpods.kube.labels import REVISION, Object
+from lfgpods.kube.labels import REVISION
 from lfgpods.pods import rollout
 from lfgpods.pods.rollout import wait_ended, wait_ready
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.errors import VolumeError
-from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.run import run
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import names_of
-from lfgpods.hosts import run
 from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import OWNER_ID, PURGING, Object, labels_for
-from lfgpods.kube.nodes import Node, affinity_to
+from lfgpods.kube.labels import OWNER_ID, PURGING, labels_for
+from lfgpods.kube.nodes import Node, node_affinity
 from lfgpods.pods import rollout
 from lfgpods.testing import EmbeddedLfgpods, Faults, embedded_host
 from lfgpods.volumes import provisioned
@@ -192,7 +193,7 @@ def test_a_folder_on_a_node_that_the_cluster_lost_is_neither_started_nor_purged_
     embedded.pods.ensure(OWNER)
     write(embedded.pods, "precious")
     embedded.pods.delete(OWNER)
-    tie = json.dumps({"spec": {"nodeAffinity": affinity_to(Node("lost", "lost"))}})
+    tie = json.dumps({"spec": {"nodeAffinity": node_affinity(Node("lost", "lost"))}})
     kubectl(embedded, "patch", f"pv/{NAMES.volume}", "--type=merge", "-p", tie)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollout, "GRACE", 0.0)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import ApiError, InvalidError
 from lfgpods.hosts.embedded.cluster.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, SERVICE, VOLUME, Kind
 from lfgpods.hosts.embedded.cluster.objects import World
-from lfgpods.kube.labels import Object
 
 NODE_PORTS = range(30000, 32768)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"

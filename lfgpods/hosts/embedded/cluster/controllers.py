@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import provisioner
 from lfgpods.hosts.embedded.cluster.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, VOLUME
 from lfgpods.hosts.embedded.cluster.kubelet import Kubelet, delete_pod, new_status
 from lfgpods.hosts.embedded.cluster.objects import Record, World, copied, suffix
-from lfgpods.kube.labels import Object
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lfgpods.kube.labels import Object
+from lfgpods.core.objects import Object
 
 Path = tuple[str, ...]
 

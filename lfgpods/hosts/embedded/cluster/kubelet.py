@@ -10,12 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.core.spec import quantity
 from lfgpods.hosts.embedded.cluster.kinds import CLAIM, POD, VOLUME
 from lfgpods.hosts.embedded.cluster.nodes import NODE_NAME, capacity
 from lfgpods.hosts.embedded.cluster.objects import Record, World, timestamp
 from lfgpods.hosts.embedded.sandbox.container import Container, Plan, StartError
-from lfgpods.kube.labels import Object
 
 BACKOFF = 10.0
 BACKOFF_LIMIT = 300.0

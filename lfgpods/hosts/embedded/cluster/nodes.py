@@ -7,10 +7,10 @@ import platform
 from decimal import Decimal
 
 from lfgpods import __version__
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.kinds import NAMESPACE, NODE, STORAGE_CLASS
 from lfgpods.hosts.embedded.cluster.objects import World
 from lfgpods.hosts.embedded.cluster.provisioner import storage_class
-from lfgpods.kube.labels import Object
 
 NODE_NAME = "embedded"
 POD_NETWORK = "10.244.0.0/24"

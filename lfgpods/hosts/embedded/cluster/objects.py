@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.cluster.kinds import EVENT, Kind
-from lfgpods.kube.labels import Object
 
 EVENTS_KEPT = 100
 Matches = Callable[[Object], bool]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import admission
 from lfgpods.hosts.embedded.cluster.kinds import STORAGE_CLASS, VOLUME
 from lfgpods.hosts.embedded.cluster.objects import Record, World
-from lfgpods.kube.labels import Object
 
 CLASS = "embedded"
 PROVISIONER = "lfgpods.io/embedded"

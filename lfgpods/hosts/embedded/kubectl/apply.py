@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import admission, field_ownership
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import (
@@ -20,7 +21,6 @@ from lfgpods.hosts.embedded.cluster.objects import Record, World, copied
 from lfgpods.hosts.embedded.kubectl import printing
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments
 from lfgpods.hosts.embedded.kubectl.streams import Streams
-from lfgpods.kube.labels import Object
 
 _CLIENT_SIDE = "kubectl-client-side-apply"
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError
 from lfgpods.hosts.embedded.cluster.kinds import Kind, kind_called
-from lfgpods.kube.labels import Object
 
 # Some of these say nothing here: there is one cluster, one user, and no chunk is too large.
 _VALUES = {

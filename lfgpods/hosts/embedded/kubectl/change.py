@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import controllers, field_ownership
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError, NotFoundError
@@ -16,7 +17,6 @@ from lfgpods.hosts.embedded.kubectl.apply import put
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments, label_selector, references
 from lfgpods.hosts.embedded.kubectl.get import wait_until
 from lfgpods.hosts.embedded.kubectl.streams import Streams
-from lfgpods.kube.labels import Object
 
 
 def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from lfgpods.kube.labels import Object
+from lfgpods.core.objects import Object
 
 _STEP = re.compile(r"\.((?:[\w/-]|\\\.)+)|\[\*\]|\[\?\(@\.(\w+)==\"([^\"]*)\"\)\]")
 _LIST = re.compile(r"\{\.items\[\*\]((?:\.[\w]+)+(?:\[\*\])?)\}")

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import KubectlError
 from lfgpods.hosts.embedded.cluster.kinds import Kind
 from lfgpods.hosts.embedded.cluster.objects import Record, seconds_of
 from lfgpods.hosts.embedded.kubectl import jsonpath
-from lfgpods.kube.labels import Object
 
 _ESCAPES = str.maketrans({"&": "\\u0026", "<": "\\u003c", ">": "\\u003e", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 

@@ -7,6 +7,7 @@ import binascii
 import json
 from urllib.parse import parse_qs, urlsplit
 
+from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import ApiError, NotFoundError
 from lfgpods.hosts.embedded.cluster.kinds import KINDS, Kind
@@ -15,7 +16,6 @@ from lfgpods.hosts.embedded.cluster.objects import Record, World
 from lfgpods.hosts.embedded.kubectl import printing
 from lfgpods.hosts.embedded.kubectl.arguments import field_selector, label_selector
 from lfgpods.hosts.embedded.kubectl.streams import Streams
-from lfgpods.kube.labels import Object
 
 _ENCODING = "meta.k8s.io/v1"
 _EXPIRED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from lfgpods.hosts import Output, Process
+from lfgpods.hosts.base import Output, Process
 from lfgpods.hosts.embedded.cluster.errors import KubectlError
 
 KILLED = 137

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lfgpods.hosts import Completed, run
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods
 from tests.waiting import eventually
 

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from lfgpods import Command, KubernetesError, OutcomeUnknownError, Owner, State, TimeLimitError
-from lfgpods.hosts import Completed, run
+from lfgpods.core.objects import Object
+from lfgpods.hosts.base import Completed
 from lfgpods.hosts.embedded import EmbeddedHost, Faults
-from lfgpods.kube.labels import Object
+from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods
 from tests.waiting import eventually
 

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from lfgpods.hosts import Completed, run
-from lfgpods.kube.labels import Object
+from lfgpods.core.objects import Object
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods
 from tests.unit.hosts.embedded.test_cluster import get, kubectl
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lfgpods import Command, Owner, Request, State
-from lfgpods.hosts import run
 from lfgpods.hosts.embedded.sandbox import container, processes
+from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 from tests.waiting import eventually
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.hosts import Host, run
+from lfgpods.hosts.base import Host
 from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods
 from tests.waiting import eventually
 
