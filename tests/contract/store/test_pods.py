@@ -139,7 +139,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(database: Database, monkey
 WORKER = """
 import sys
 from dataclasses import replace
-from lfgpods.naming import Owner
+from lfgpods.core.owners import Owner
 from lfgpods.store import Store
 from tests.samples import POD
 
