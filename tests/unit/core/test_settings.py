@@ -145,12 +145,12 @@ def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) ->
     assert without_key_file(load_settings({}, example)) == without_key_file(load_settings({}))
 
 
-def test_the_readme_tells_every_setting() -> None:
+def test_the_docs_tell_every_setting() -> None:
     example = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     table = set(
         re.findall(
             r"`((?:K8S_SSH|LFGPODS)_[A-Z_]+)`",
-            "".join(re.findall(r"^\| `.*$", (ROOT / "README.md").read_text(), re.MULTILINE)),
+            "".join(re.findall(r"^\| `.*$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)),
         )
     )
     assert example <= table
