@@ -6,8 +6,8 @@ import os
 import platform
 from decimal import Decimal
 
-from lfgpods import __version__
 from lfgpods.core.objects import Object
+from lfgpods.core.version import __version__
 from lfgpods.hosts.embedded.cluster.kinds import NAMESPACE, NODE, STORAGE_CLASS
 from lfgpods.hosts.embedded.cluster.objects import World
 from lfgpods.hosts.embedded.cluster.provisioner import storage_class
