@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lfgpods.hosts.embedded.sandbox import processes
-from lfgpods.hosts.embedded.sandbox.processes import Identity
+from lfgpods.core.processes import ProcessIdentity, identify
+from lfgpods.hosts.embedded.sandbox.processes import processes_with, send_signal
 
 log = logging.getLogger("lfgpods")
 
@@ -97,14 +97,14 @@ class Container:
         finally:
             os.close(status)
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> ProcessIdentity | None:
         """The container's first process, once it was started; it may have ended."""
         try:
-            return Identity(**json.loads((self._folder / "identity.json").read_text()))
+            return ProcessIdentity(**json.loads((self._folder / "identity.json").read_text()))
         except (OSError, ValueError, TypeError):
             pass
         pid = self._status().get("child-pid")
-        found = processes.identify(pid) if pid else None
+        found = identify(pid) if pid else None
         if found is not None and self._plausible(found):
             self._remember(found)
             return found
@@ -115,7 +115,7 @@ class Container:
         identity = self.identity()
         if identity is None:
             return None if self._facts() else 137
-        if identity.alive:
+        if identity.is_alive:
             return None
         deadline = time.monotonic() + (0.2 if self._facts().get("isolated") else 0.0)
         while (code := self._status().get("exit-code")) is None and time.monotonic() < deadline:
@@ -126,15 +126,12 @@ class Container:
         """Whether none of its processes is left."""
         if self.exit_code() is None:
             return False
-        left: list[Identity] = []
-        if self._facts().get("isolated") is False:
-            processes.with_environment(self._mark, left.append)
-        return not left
+        return self._facts().get("isolated") is not False or not any(processes_with(self._mark))
 
     def wait(self, timeout: float = 5.0) -> None:
         """Wait until its first process has ended."""
         identity, deadline = self.identity(), time.monotonic() + timeout
-        while identity is not None and identity.alive and time.monotonic() < deadline:
+        while identity is not None and identity.is_alive and time.monotonic() < deadline:
             threading.Event().wait(0.002)
 
     def end(self, number: int) -> None:
@@ -142,11 +139,12 @@ class Container:
         identity = self.identity()
         if self._facts().get("isolated"):
             if identity is not None:
-                identity.signal(number)
+                send_signal(identity, number)
             return
         if identity is not None:
-            identity.signal(signal.SIGKILL)  # first, or it would put a new process in the place of one that ends
-        processes.with_environment(self._mark, lambda found: found.signal(number))
+            send_signal(identity, signal.SIGKILL)  # first, or it would put a new process in the place of one that ends
+        for process in processes_with(self._mark):
+            send_signal(process, number)
 
     def enter(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """The command line and the environment that run ARGV in the container."""
@@ -229,13 +227,13 @@ class Container:
                 found.update(json.loads(line))
         return found
 
-    def _plausible(self, found: Identity) -> bool:
+    def _plausible(self, found: ProcessIdentity) -> bool:
         """Whether FOUND began before its number was written down, and so cannot be a later user of the number."""
         ticks = os.sysconf("SC_CLK_TCK")
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - found.started / ticks
         return time.time() - age <= (self._folder / "status").stat().st_mtime + 0.5
 
-    def _remember(self, identity: Identity) -> None:
+    def _remember(self, identity: ProcessIdentity) -> None:
         draft = self._folder / f"identity.{os.getpid()}"
         draft.write_text(json.dumps(asdict(identity)))
         draft.replace(self._folder / "identity.json")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from lfgpods import Command, Owner, Request, State
-from lfgpods.hosts.embedded.sandbox import container, processes
+from lfgpods.hosts.embedded.sandbox import container
+from lfgpods.hosts.embedded.sandbox.processes import processes_with
 from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 from tests.waiting import eventually
@@ -28,7 +29,7 @@ def unique_seconds() -> str:
     return str(10**8 + secrets.randbelow(10**8))
 
 
-def processes_with(word: str) -> list[int]:
+def pids_of(word: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -73,11 +74,11 @@ def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
     either.pods.exec(
         OWNER, Command(f"(sleep {quiet} >/dev/null 2>&1 &) ; (trap '' TERM; exec sleep {deaf}) >/dev/null 2>&1 &")
     )
-    assert eventually(lambda: processes_with(deaf))
+    assert eventually(lambda: pids_of(deaf))
     name = json.loads(run(either.host, ("kubectl", "get", "pods", "-n", "proj-a", "-o", "json")).stdout)
     pod = name["items"][0]["metadata"]["name"]
     run(either.host, ("kubectl", "delete", "pod", pod, "-n", "proj-a", "--grace-period=1"))
-    assert eventually(lambda: not processes_with(quiet) and not processes_with(deaf))
+    assert eventually(lambda: not pids_of(quiet) and not pids_of(deaf))
 
 
 def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLfgpods) -> None:
@@ -165,12 +166,9 @@ def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest
         embedded.pods.ensure(OWNER)
         embedded.pods.exec(OWNER, Command(f"sleep {seconds} >/dev/null 2>&1 &"))
         folder = embedded.host.folder
-        assert processes_with(seconds)
+        assert eventually(lambda: pids_of(seconds))
         keepers = [path.parent for path in folder.glob("pods/*/*/identity.json")]
-    left: list[processes.Identity] = []
-    for keeper in keepers:
-        processes.with_environment(f"{container.MARK}={keeper}", left.append)
-    assert left == []
-    assert eventually(lambda: not processes_with(seconds))
+    assert [process for keeper in keepers for process in processes_with(f"{container.MARK}={keeper}")] == []
+    assert eventually(lambda: not pids_of(seconds))
     assert not folder.exists()
     assert not folder.parent.exists()
