@@ -25,7 +25,7 @@ class Cluster:
 
     def look(self) -> World:
         """The world as it is now, brought up to date. Raises KubectlError when the API server is down."""
-        with self._storage.open_world() as world:
+        with self._storage.transaction() as world:
             if world.faults.api_down:
                 raise KubectlError(
                     "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?"
@@ -42,7 +42,7 @@ class Cluster:
         """
         if look:
             self.look()
-        with self._storage.open_world() as world:
+        with self._storage.transaction() as world:
             yield world
 
     @property
