@@ -16,7 +16,7 @@ from typing import Any
 from lfgpods.core.errors import HostError
 from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.cluster.kinds import kind_named
-from lfgpods.hosts.embedded.cluster.objects import Record, World
+from lfgpods.hosts.embedded.cluster.objects import Objects, Record
 
 BUSY_TIMEOUT = 30
 SCHEMA = 1
@@ -47,16 +47,16 @@ class Storage:
                     self._check_schema(database)
 
     @contextmanager
-    def transaction(self) -> Iterator[World]:
+    def transaction(self) -> Iterator[Objects]:
         """All objects, under the write lock. Saves the changes at the end, unless an exception is raised."""
         with self._host_errors(), self._connection() as database, _immediate(database):
             faults, version = _fact(database, "faults"), _fact(database, "version")
-            world = World(_records(database), version or 1, time.time(), Faults(**(faults or {})))
-            before = world.version
-            yield world
-            _save(database, world)
-            if world.version != before:
-                _set_fact(database, "version", world.version)
+            objects = Objects(_records(database), version or 1, time.time(), Faults(**(faults or {})))
+            before = objects.version
+            yield objects
+            _save(database, objects)
+            if objects.version != before:
+                _set_fact(database, "version", objects.version)
 
     def faults(self) -> Faults:
         with self._host_errors(), self._connection() as database:
@@ -113,13 +113,13 @@ def _records(database: sqlite3.Connection) -> list[Record]:
     return found
 
 
-def _save(database: sqlite3.Connection, world: World) -> None:
+def _save(database: sqlite3.Connection, objects: Objects) -> None:
     """Write what was changed and removed."""
-    for record in world.removed:
-        if world.find(record.kind, record.namespace, record.name) is None:
+    for record in objects.removed:
+        if objects.find(record.kind, record.namespace, record.name) is None:
             database.execute("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", record.key)
-    for record in world:
-        world.version_of(record)
+    for record in objects:
+        objects.new_version(record)
         private = json.dumps(record.private, sort_keys=True)
         if record.dirty or private != record.saved_private:
             row = (*record.key, record.saved, private)

@@ -1,4 +1,4 @@
-"""How kubectl writes objects: JSON, names and tables. Pure."""
+"""Prints objects as kubectl does: JSON, names, tables and jsonpath. No I/O."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ESCAPES = str.maketrans({"&": "\\u0026", "<": "\\u003c", ">": "\\u003e", "\u202
 
 
 def to_json(value: Any, indent: int | None = 4) -> str:
-    """VALUE as kubectl writes it."""
+    """VALUE as kubectl prints it."""
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, separators=separators)
     return text.translate(_ESCAPES) + "\n"
@@ -26,20 +26,20 @@ def list_of(items: Sequence[Object]) -> Object:
     return {"apiVersion": "v1", "items": list(items), "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
-def show(records: Sequence[Record], arguments_output: str, now: float, *, single: bool, several_kinds: bool) -> str:
-    """RECORDS in the asked form; a SINGLE object is no list. Raises KubectlError for a form that is not known."""
-    if arguments_output == "json":
+def show(records: Sequence[Record], output: str, now: float, *, single: bool, several_kinds: bool) -> str:
+    """Print RECORDS in a format; a SINGLE object is not a list. Raises KubectlError for an unknown format."""
+    if output == "json":
         objects = [record.obj for record in records]
         return to_json(objects[0] if single else list_of(objects))
-    if arguments_output == "name":
+    if output == "name":
         return "".join(f"{record.reference}\n" for record in records)
-    if arguments_output in ("", "wide"):
+    if output in ("", "wide"):
         return tables(records, now, several_kinds=several_kinds)
-    template = arguments_output.removeprefix("jsonpath=")
-    if template != arguments_output and not single and (draw := jsonpath.compiled(template, _shown)):
+    template = output.removeprefix("jsonpath=")
+    if template != output and not single and (draw := jsonpath.compiled(template, _shown)):
         return draw([record.obj for record in records])
     raise KubectlError(
-        f"error: the embedded host has no output format {arguments_output!r}; it has json, name, a table, and "
+        f"error: the embedded host has no output format {output!r}; it has json, name, a table, and "
         "jsonpath={.items[*].some.field}, {.items[*].some.list[*]} or {range .items[*]}...{end} of a list"
     )
 
@@ -144,7 +144,7 @@ def _age(record: Record, now: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """SECONDS as kubectl's AGE column has them."""
+    """SECONDS as in kubectl's AGE column."""
     total = max(0, int(seconds))
     if total < 120:
         return f"{total}s"

@@ -1,4 +1,4 @@
-"""Pods as processes: they outlive their makers, end for good, and are safe with many makers at once."""
+"""Pods as processes: they outlive the process that creates them, end completely, and allow concurrent creates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ needs_sandboxes = pytest.mark.skipif(not container.isolates(), reason="bubblewra
 
 
 def unique_seconds() -> str:
-    """A number for `sleep` by which one process is found again."""
+    """A number for `sleep` that identifies one process."""
     return str(10**8 + secrets.randbelow(10**8))
 
 
@@ -44,7 +44,7 @@ def pids_of(word: str) -> list[int]:
 def either(
     request: pytest.FixtureRequest, embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch
 ) -> EmbeddedLfgpods:
-    """An embedded host with bubblewrap, and one without."""
+    """An embedded host, once with and once without bubblewrap."""
     if request.param == "sandbox" and not container.isolates():
         pytest.skip("bubblewrap does not work on this machine")
     if request.param == "plain":
@@ -52,7 +52,7 @@ def either(
     return embedded
 
 
-def test_the_main_job(either: EmbeddedLfgpods) -> None:
+def test_a_pod_is_created_used_deleted_and_brought_back_with_its_data(either: EmbeddedLfgpods) -> None:
     pods = either.pods
     pod = pods.ensure(OWNER)
     assert pod.status is State.RUNNING
@@ -68,7 +68,7 @@ def test_the_main_job(either: EmbeddedLfgpods) -> None:
     assert not Path(pod.volume).exists()
 
 
-def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
+def test_a_deleted_pod_leaves_no_processes(either: EmbeddedLfgpods) -> None:
     quiet, deaf = unique_seconds(), unique_seconds()
     either.pods.ensure(OWNER)
     either.pods.exec(
@@ -81,7 +81,7 @@ def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
     assert eventually(lambda: not pids_of(quiet) and not pids_of(deaf))
 
 
-def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLfgpods) -> None:
+def test_a_killed_container_is_restarted(either: EmbeddedLfgpods) -> None:
     pod = either.pods.ensure(OWNER)
     folder = next((either.host.folder / "pods").glob("*/0"))
     os.kill(json.loads((folder / "identity.json").read_text())["pid"], 9)
@@ -95,7 +95,7 @@ def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLf
     assert either.pods.exec(OWNER, Command("true"))
 
 
-def test_a_container_whose_maker_died_before_noting_it_is_found_again(either: EmbeddedLfgpods) -> None:
+def test_a_container_is_found_again_if_its_starter_died_before_saving_the_identity(either: EmbeddedLfgpods) -> None:
     either.pods.ensure(OWNER)
     noted = next((either.host.folder / "pods").glob("*/0/identity.json"))
     before = noted.read_text()
@@ -108,7 +108,7 @@ def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
     embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(container, "isolates", lambda: False)
-    container._warn_once.cache_clear()
+    container._warn_not_isolated.cache_clear()
     with caplog.at_level(logging.WARNING, logger="lfgpods"):
         embedded.pods.ensure(OWNER)
         embedded.pods.ensure(Owner.project("b"))
@@ -117,7 +117,7 @@ def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
 
 
 @needs_sandboxes
-def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embedded: EmbeddedLfgpods) -> None:
+def test_a_sandbox_can_write_only_to_its_volume_on_the_machine(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     for path in ("/", "/usr", "/etc", "/opt", "/sys", "/proc/sys/vm", "/mnt", "/var/lib"):
         result = embedded.pods.exec(OWNER, Command(f"touch {path}/lfgpods-was-here"))
@@ -137,14 +137,14 @@ def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embed
 
 
 @needs_sandboxes
-def test_the_memory_limit_holds_for_each_process(embedded: EmbeddedLfgpods) -> None:
+def test_the_memory_limit_applies_to_each_process(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER, Request(memory="64Mi", memory_requests="16Mi"))
     result = embedded.pods.exec(OWNER, Command("head -c 200000000 /dev/zero | tail -c 150000000 | wc -c"))
     assert b"memory exhausted" in result.stderr
     assert embedded.pods.exec(OWNER, Command("seq 100000 | sort | tail -1")).stdout == b"99999\n"
 
 
-def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: EmbeddedLfgpods) -> None:
+def test_concurrent_creates_make_one_pod_that_outlives_them(embedded: EmbeddedLfgpods) -> None:
     script = "from lfgpods import *\nwith PodManager() as m: print(m.ensure(Owner.project('a')).pod_name)"
     environment = {**os.environ, **embedded.environment}
     makers = [
@@ -158,7 +158,9 @@ def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: Emb
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shutting_down_an_embedded_host_leaves_no_process_and_no_file(
+    isolated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not isolated:
         monkeypatch.setattr(container, "isolates", lambda: False)
     seconds = unique_seconds()
@@ -167,8 +169,8 @@ def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest
         embedded.pods.exec(OWNER, Command(f"sleep {seconds} >/dev/null 2>&1 &"))
         folder = embedded.host.folder
         assert eventually(lambda: pids_of(seconds))
-        keepers = [path.parent for path in folder.glob("pods/*/*/identity.json")]
-    assert [process for keeper in keepers for process in processes_with(f"{container.MARK}={keeper}")] == []
+        folders = [path.parent for path in folder.glob("pods/*/*/identity.json")]
+    assert [process for one in folders for process in processes_with(f"{container.MARKER}={one}")] == []
     assert eventually(lambda: not pids_of(seconds))
     assert not folder.exists()
     assert not folder.parent.exists()

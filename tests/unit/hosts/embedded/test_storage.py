@@ -1,4 +1,4 @@
-"""The file with the objects: what is saved, what is not, and what is an error."""
+"""The file that stores the objects."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lfgpods.hosts.embedded.cluster.storage import Storage
 
 
 def add(storage: Storage, name: str, *, fail: bool = False) -> None:
-    with storage.transaction() as world:
-        world.add(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    with storage.transaction() as objects:
+        objects.add(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         if fail:
             raise ValueError(name)
 
 
 def names(storage: Storage) -> list[str]:
-    with storage.transaction() as world:
-        return [record.name for record in world.all(NAMESPACE)]
+    with storage.transaction() as objects:
+        return [record.name for record in objects.all(NAMESPACE)]
 
 
 def test_an_exception_undoes_the_changes_of_its_transaction_only(tmp_path: Path) -> None:
@@ -35,19 +35,19 @@ def test_an_exception_undoes_the_changes_of_its_transaction_only(tmp_path: Path)
     assert names(Storage(tmp_path / "host")) == ["a", "c"]
 
 
-def test_the_folder_and_the_file_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_folder_and_the_file(tmp_path: Path) -> None:
     Storage(tmp_path / "host")
     assert (tmp_path / "host").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "host" / "objects.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_is_no_database_is_a_host_error(tmp_path: Path) -> None:
+def test_a_broken_file_is_a_host_error(tmp_path: Path) -> None:
     (tmp_path / "objects.db").write_text("no database " * 100)
     with pytest.raises(HostError, match="cannot be used: file is not a database"):
         _ = EmbeddedHost(tmp_path).faults
 
 
-def test_a_folder_that_cannot_be_made_is_a_host_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_host_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HostError, match=r"cannot be used: .*Not a directory"):
         EmbeddedHost(tmp_path / "file" / "host").faults = Faults()
