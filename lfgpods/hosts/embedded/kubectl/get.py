@@ -39,7 +39,7 @@ def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
         return 1
     if named and not found:
         return 0
-    if not found and arguments.output in ("", "wide"):
+    if not found and not arguments.output:
         where = "" if arguments.on("all-namespaces") else f" in {arguments.namespace} namespace"
         where = where if any(kind.namespaced for kind, _ in wanted) else ""
         streams.err(f"No resources found{where}{'.' if where else ''}\n")

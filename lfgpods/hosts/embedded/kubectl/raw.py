@@ -1,4 +1,4 @@
-"""`get --raw`: the answers of the API server, a single object or one page of a list."""
+"""`get --raw`: the API server's own answer, one page of a list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
-from lfgpods.hosts.embedded.cluster.errors import ApiError, NotFoundError
+from lfgpods.hosts.embedded.cluster.errors import ApiError
 from lfgpods.hosts.embedded.cluster.kinds import KINDS, Kind
-from lfgpods.hosts.embedded.cluster.nodes import version
 from lfgpods.hosts.embedded.cluster.objects import Objects, Record
 from lfgpods.hosts.embedded.kubectl import printing
 from lfgpods.hosts.embedded.kubectl.arguments import field_selector, label_selector
@@ -30,26 +29,14 @@ def get(cluster: Cluster, url: str, streams: Streams) -> int:
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     steps = [step for step in parts.path.split("/") if step]
-    if steps in (["healthz"], ["livez"], ["readyz"]):
-        streams.out("ok")
-        return 0
-    if steps == ["version"]:
-        streams.out(json.dumps(version(), indent=2))
-        return 0
     steps = steps[2:] if steps[:2] == ["api", "v1"] else steps[3:] if steps[:1] == ["apis"] else []
     namespace = None
     if len(steps) > 2 and steps[0] == "namespaces":
         namespace, steps = steps[1], steps[2:]
     kind = next((kind for kind in KINDS if steps and kind.plural == steps[0]), None)
-    if kind is None or len(steps) > 2 or not parts.path.startswith(_root(kind)):
+    if kind is None or len(steps) > 1 or not parts.path.startswith(_root(kind)):
         raise ApiError("NotFound", "the server could not find the requested resource")
     objects = cluster.refresh()
-    if len(steps) == 2:
-        record = objects.find(kind, namespace or "", steps[1])
-        if record is None:
-            raise NotFoundError(kind, steps[1])
-        streams.out(printing.to_json(record.obj, None))
-        return 0
     streams.out(printing.to_json(_page(objects, kind, namespace, query), None))
     return 0
 
