@@ -1,7 +1,7 @@
-"""Processes that are known for certain, to other processes too: by number, start, boot and pid namespace.
+"""Identifies a process so that it is never mistaken for another: by pid, start time, boot and pid namespace.
 
-A number that is used again, the same number in another container and one on another machine are never taken for
-the process that was meant. Reads /proc and nothing else; raises nothing.
+A reused pid, the same pid in another container, and the same pid on another machine are all told apart.
+Reads only /proc, and raises nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -17,37 +18,62 @@ _IDENTITY = re.compile(r"([0-9a-f-]+:[0-9]+):([0-9]+):([0-9]+)", re.ASCII)
 _UNIQUE = os.urandom(8).hex()
 
 
-def this_process() -> str:
-    """The text form of this process, `boot:namespace:pid:ticks`; it is no other's, on whatever machine.
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process; its text form is `boot:namespace:pid:ticks`."""
 
-    Where the system does not tell, it is a text of which `is_alive` knows nothing, except in this process.
-    """
-    pid, place = os.getpid(), _place()
+    place: str
+    """Where the pid is valid, as `boot:namespace`."""
+    pid: int
+    started: int
+    """When the process started, in clock ticks since boot."""
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.pid}:{self.started}"
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether the process still runs; a zombie does not. None if this process cannot see it."""
+        if self.place != _place():
+            return None
+        try:
+            return _ticks(self.pid) == self.started
+        except _HiddenError:
+            return None
+
+
+def identify(pid: int) -> ProcessIdentity | None:
+    """The process that has PID in this namespace, or None if there is none or /proc does not show it."""
     try:
-        ticks = _ticks(pid) if place else None
+        place = _place()
+        started = _ticks(pid) if place else None
     except _HiddenError:
-        ticks = None
-    return f"unknown:{pid}:{_UNIQUE}" if ticks is None else f"{place}:{pid}:{ticks}"
+        return None
+    return None if started is None else ProcessIdentity(place, pid, started)
+
+
+def this_process() -> str:
+    """The text form of this process, unique across machines.
+
+    Without a usable /proc, the text is still unique, but `is_alive` recognizes it only in this process.
+    """
+    identity = identify(os.getpid())
+    return f"unknown:{os.getpid()}:{_UNIQUE}" if identity is None else str(identity)
 
 
 def is_alive(process: str) -> bool | None:
-    """Whether the process of this text form still runs; None where that cannot be known here.
+    """Whether the process with this text form still runs; None if that cannot be known here.
 
-    It cannot on another machine, in another container, and after a new boot: two machines may look alike.
+    It cannot be known for another machine, for another container, or after a reboot.
     """
     if process == this_process():
         return True
     known = _IDENTITY.fullmatch(process)
-    if not known or known[1] != _place():
-        return None
-    try:
-        return _ticks(int(known[2])) == int(known[3])
-    except _HiddenError:
-        return None
+    return ProcessIdentity(known[1], int(known[2]), int(known[3])).is_alive if known else None
 
 
 def user() -> str:
-    """The login name of this process's user, or the number of one that has no name."""
+    """The login name of the current user, or the user id if it has no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -55,7 +81,7 @@ def user() -> str:
 
 
 def program() -> str:
-    """What this process is called: `cli` for the command line of lfgpods, else the program's name."""
+    """The name of this program: `cli` for the lfgpods command line, otherwise the file name of the program."""
     path = Path((getattr(sys, "argv", None) or [""])[0])
     if path.name == "lfgpods" or path.parts[-2:] == ("lfgpods", "__main__.py"):
         return "cli"
@@ -63,11 +89,11 @@ def program() -> str:
 
 
 class _HiddenError(Exception):
-    """There may be such a process, and we are not allowed to look at it."""
+    """The process may exist, but /proc does not let us read it."""
 
 
 def _place() -> str:
-    """Where our numbers count, as `boot:namespace`; nothing where /proc is missing, or shows another namespace."""
+    """The boot and pid namespace of this process; empty if /proc is missing or shows another namespace."""
     try:
         if os.readlink(_PROC / "self") != str(os.getpid()):
             return ""
@@ -78,9 +104,9 @@ def _place() -> str:
 
 
 def _ticks(pid: int) -> int | None:
-    """When the process started; None where there is none, or nothing but its exit code is left.
+    """When the process started; None if it does not exist or is a zombie.
 
-    Raises _HiddenError for one that only shows that it exists, as under hidepid.
+    Raises _HiddenError if it exists but cannot be read, as with hidepid.
     """
     try:
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()

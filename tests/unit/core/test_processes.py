@@ -38,6 +38,15 @@ def test_another_process_is_seen_to_end(child: subprocess.Popen[str]) -> None:
     assert processes.is_alive(name) is False
 
 
+def test_a_process_has_the_same_identity_for_itself_and_for_others(child: subprocess.Popen[str]) -> None:
+    with child:
+        assert child.stdout is not None
+        assert str(processes.identify(child.pid)) == child.stdout.readline().strip()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert processes.identify(child.pid) is None
+
+
 @pytest.mark.parametrize(
     "name", ["", "x", ":::", "a:b:c:d", "1:2:3", f"{'9' * 5}:1:1:1", "unknown:1:00", "0:0:٣:1", "a\n:1:1:1"]
 )

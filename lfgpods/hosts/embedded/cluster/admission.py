@@ -1,4 +1,4 @@
-"""What the API server does with an object before it keeps it: defaults, addresses, and refusals. No I/O."""
+"""Validates objects and sets their defaults before they are stored, as the API server does. No I/O."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import ApiError, InvalidError
 from lfgpods.hosts.embedded.cluster.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, SERVICE, VOLUME, Kind
-from lfgpods.hosts.embedded.cluster.objects import World
+from lfgpods.hosts.embedded.cluster.objects import Objects
 
 NODE_PORTS = range(30000, 32768)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 
 
-def complete(world: World, kind: Kind, obj: Object) -> None:
-    """Fill in the defaults of OBJ, and its addresses where it is a Service. May be repeated."""
+def set_defaults(objects: Objects, kind: Kind, obj: Object) -> None:
+    """Set the defaults of OBJ, and the addresses of a Service. Idempotent."""
     if kind is NAMESPACE:
         obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
         obj.setdefault("status", {}).setdefault("phase", "Active")
@@ -31,16 +31,16 @@ def complete(world: World, kind: Kind, obj: Object) -> None:
         _default(obj["spec"], volumeMode="Filesystem")
         obj.setdefault("status", {}).setdefault("phase", "Pending")
     elif kind is SERVICE:
-        _complete_service(world, obj)
+        _default_service(objects, obj)
     elif kind is DEPLOYMENT:
-        _complete_deployment(obj)
+        _default_deployment(obj)
     elif kind is POD:
-        complete_pod_spec(obj["spec"])
+        _default_pod_spec(obj["spec"])
         obj.setdefault("status", {"phase": "Pending", "qosClass": "Burstable"})
 
 
-def check(kind: Kind, obj: Object, live: Object | None) -> None:
-    """Refuse what Kubernetes refuses. Raises ApiError or InvalidError with its words; LIVE is the object as it was."""
+def validate(kind: Kind, obj: Object, live: Object | None) -> None:
+    """Raise the ApiError or InvalidError that Kubernetes has for OBJ; LIVE is the stored object, if there is one."""
     name = obj["metadata"]["name"]
     pattern, words, others, example = _LABEL, "label", " or '-'", "'my-name',  or '123-abc'"
     if kind is not NAMESPACE and kind is not SERVICE:
@@ -55,7 +55,7 @@ def check(kind: Kind, obj: Object, live: Object | None) -> None:
                 f"(e.g. {example}, regex used for validation is '{pattern}')"
             ],
         )
-    wrong = _CHECKS.get(kind.name, _nothing)(obj, live)
+    wrong = _VALIDATORS.get(kind.name, _valid)(obj, live)
     if wrong:
         raise InvalidError(kind, name, wrong)
     if kind is CLAIM and live and live["spec"].get("resources") != obj["spec"].get("resources"):
@@ -66,11 +66,11 @@ def check(kind: Kind, obj: Object, live: Object | None) -> None:
         )
 
 
-def _nothing(obj: Object, live: Object | None) -> list[str]:
+def _valid(obj: Object, live: Object | None) -> list[str]:
     return []
 
 
-def _check_volume(obj: Object, live: Object | None) -> list[str]:
+def _validate_volume(obj: Object, live: Object | None) -> list[str]:
     if live and live["spec"].get("hostPath") != obj["spec"].get("hostPath"):
         return ["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"]
     if not live and "hostPath" not in obj["spec"]:
@@ -78,7 +78,7 @@ def _check_volume(obj: Object, live: Object | None) -> list[str]:
     return []
 
 
-def _check_claim(obj: Object, live: Object | None) -> list[str]:
+def _validate_claim(obj: Object, live: Object | None) -> list[str]:
     if not live:
         return []
     parts = ("accessModes", "storageClassName", "volumeMode", "selector")
@@ -88,7 +88,7 @@ def _check_claim(obj: Object, live: Object | None) -> list[str]:
     return []
 
 
-def _check_containers(spec: Object, path: str) -> list[str]:
+def _validate_containers(spec: Object, path: str) -> list[str]:
     containers = spec.get("containers") or []
     if not containers:
         return [f"{path}.containers: Required value"]
@@ -96,16 +96,16 @@ def _check_containers(spec: Object, path: str) -> list[str]:
     return [f"{path}.containers[{n}].image: Required value" for n, container in numbered if not container.get("image")]
 
 
-def _check_pod(obj: Object, live: Object | None) -> list[str]:
-    return _check_containers(obj["spec"], "spec")
+def _validate_pod(obj: Object, live: Object | None) -> list[str]:
+    return _validate_containers(obj["spec"], "spec")
 
 
-def _check_deployment(obj: Object, live: Object | None) -> list[str]:
+def _validate_deployment(obj: Object, live: Object | None) -> list[str]:
     wrong = []
     spec = obj["spec"]
     selector = (spec.get("selector") or {}).get("matchLabels") or {}
     labels = spec["template"]["metadata"].get("labels") or {}
-    wrong += _check_containers(spec["template"]["spec"], "spec.template.spec")
+    wrong += _validate_containers(spec["template"]["spec"], "spec.template.spec")
     if not all(labels.get(key) == value for key, value in selector.items()):
         shown = (
             f"map[string]string{{{', '.join(f'{json.dumps(k)}:{json.dumps(v)}' for k, v in sorted(labels.items()))}}}"
@@ -122,7 +122,7 @@ def _check_deployment(obj: Object, live: Object | None) -> list[str]:
     return wrong
 
 
-def _check_service(obj: Object, live: Object | None) -> list[str]:
+def _validate_service(obj: Object, live: Object | None) -> list[str]:
     wrong = []
     if not obj["spec"].get("ports"):
         wrong.append("spec.ports: Required value")
@@ -130,17 +130,17 @@ def _check_service(obj: Object, live: Object | None) -> list[str]:
         for field in ("port", "targetPort"):
             value = port.get(field, port.get("port"))
             if value is None or (isinstance(value, int) and not 1 <= value <= 65535):
-                told = f"Invalid value: {value}: must be between 1 and 65535, inclusive"
-                wrong.append(f"spec.ports[{number}].{field}: {told}")
+                problem = f"Invalid value: {value}: must be between 1 and 65535, inclusive"
+                wrong.append(f"spec.ports[{number}].{field}: {problem}")
     return wrong
 
 
-_CHECKS: dict[str, Callable[[Object, Object | None], list[str]]] = {
-    VOLUME.name: _check_volume,
-    CLAIM.name: _check_claim,
-    DEPLOYMENT.name: _check_deployment,
-    SERVICE.name: _check_service,
-    POD.name: _check_pod,
+_VALIDATORS: dict[str, Callable[[Object, Object | None], list[str]]] = {
+    VOLUME.name: _validate_volume,
+    CLAIM.name: _validate_claim,
+    DEPLOYMENT.name: _validate_deployment,
+    SERVICE.name: _validate_service,
+    POD.name: _validate_pod,
 }
 
 
@@ -149,10 +149,10 @@ def _default(obj: Object, **values: Any) -> None:
         obj.setdefault(key, value)
 
 
-def _complete_service(world: World, obj: Object) -> None:
+def _default_service(objects: Objects, obj: Object) -> None:
     spec = obj["spec"]
     _default(spec, type="ClusterIP", sessionAffinity="None")
-    others = [record.obj["spec"] for record in world.all(SERVICE) if record.obj is not obj]
+    others = [record.obj["spec"] for record in objects.all(SERVICE) if record.obj is not obj]
     if "clusterIP" not in spec:
         taken = {other.get("clusterIP") for other in others}
         spec["clusterIP"] = next(ip for ip in _addresses() if ip not in taken)
@@ -172,7 +172,7 @@ def _addresses() -> Iterator[str]:
     return (f"10.96.{high}.{low}" for high in range(1, 256) for low in range(1, 255))
 
 
-def _complete_deployment(obj: Object) -> None:
+def _default_deployment(obj: Object) -> None:
     spec = obj["spec"]
     _default(spec, progressDeadlineSeconds=600, replicas=1, revisionHistoryLimit=10, strategy={})
     _default(spec["strategy"], type="RollingUpdate")
@@ -180,11 +180,11 @@ def _complete_deployment(obj: Object) -> None:
         _default(spec["strategy"], rollingUpdate={"maxSurge": "25%", "maxUnavailable": "25%"})
     template = spec["template"]
     template.setdefault("metadata", {}).setdefault("creationTimestamp", None)
-    complete_pod_spec(template["spec"])
+    _default_pod_spec(template["spec"])
     obj.setdefault("status", {})
 
 
-def complete_pod_spec(spec: Object) -> None:
+def _default_pod_spec(spec: Object) -> None:
     _default(
         spec,
         dnsPolicy="ClusterFirst",

@@ -1,4 +1,4 @@
-"""The embedded cluster: its objects and its kubelet, seen through a world that is up to date."""
+"""The embedded cluster: its objects, brought up to date by its controllers before each use."""
 
 from __future__ import annotations
 
@@ -6,44 +6,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lfgpods.hosts.embedded.cluster.controllers import advance
+from lfgpods.hosts.embedded.cluster.controllers import reconcile
 from lfgpods.hosts.embedded.cluster.errors import KubectlError
 from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.cluster.kubelet import Kubelet
-from lfgpods.hosts.embedded.cluster.nodes import ensure_basics
-from lfgpods.hosts.embedded.cluster.objects import World
+from lfgpods.hosts.embedded.cluster.nodes import bootstrap
+from lfgpods.hosts.embedded.cluster.objects import Objects
 from lfgpods.hosts.embedded.cluster.storage import Storage
 
 
 class Cluster:
-    """What lives in FOLDER; nothing is made there before the first look."""
+    """The cluster in FOLDER, which is created on first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._opened: Storage | None = None
         self.kubelet = Kubelet(folder)
 
-    def look(self) -> World:
-        """The world as it is now, brought up to date. Raises KubectlError when the API server is down."""
-        with self._storage.open_world() as world:
-            if world.faults.api_down:
+    def refresh(self) -> Objects:
+        """Run the controllers and return all objects. Raises KubectlError if the API server is down."""
+        with self._storage.transaction() as objects:
+            if objects.faults.api_down:
                 raise KubectlError(
                     "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?"
                 )
-            ensure_basics(world)
-            advance(world, self.kubelet)
-        return world
+            bootstrap(objects)
+            reconcile(objects, self.kubelet)
+        return objects
 
     @contextmanager
-    def change(self, *, look: bool = True) -> Iterator[World]:
-        """The world, brought up to date and to be changed; an exception undoes the change, and nothing else.
-
-        Without LOOK the controllers are not run before.
-        """
-        if look:
-            self.look()
-        with self._storage.open_world() as world:
-            yield world
+    def transaction(self, *, refresh: bool = True) -> Iterator[Objects]:
+        """All objects, to be changed; REFRESH runs the controllers first. An exception undoes the changes."""
+        if refresh:
+            self.refresh()
+        with self._storage.transaction() as objects:
+            yield objects
 
     @property
     def faults(self) -> Faults:

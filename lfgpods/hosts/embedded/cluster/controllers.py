@@ -1,85 +1,82 @@
-"""The controllers: volumes and claims find each other, Deployments get pods, what is deleted goes. Without a daemon.
+"""The controllers of the embedded cluster: they bind volumes, create pods for Deployments, and finish deletions.
 
-`advance` is run whenever somebody looks: it brings the world forward by the clock and by what became of processes.
+There is no daemon: `reconcile` runs at each access, and catches up with the clock and with the processes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 
 from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import provisioner
 from lfgpods.hosts.embedded.cluster.kinds import CLAIM, DEPLOYMENT, NAMESPACE, POD, VOLUME
 from lfgpods.hosts.embedded.cluster.kubelet import Kubelet, delete_pod, new_status
-from lfgpods.hosts.embedded.cluster.objects import Record, World, copied, suffix
+from lfgpods.hosts.embedded.cluster.objects import Objects, Record, random_suffix
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
-def advance(world: World, kubelet: Kubelet) -> None:
-    """Bring everything one step forward."""
-    for claim in world.all(CLAIM):
-        provisioner.provision(world, claim, kubelet.provisioned)
-    for volume in world.all(VOLUME):
-        _bind(world, volume)
-        provisioner.reclaim(world, volume)
-    for claim in world.all(CLAIM):
-        _watch_claim(world, claim)
-    for deployment in world.all(DEPLOYMENT):
-        _roll_out(world, deployment)
-    for pod in world.all(POD):
-        kubelet.advance(world, pod)
-        if pod.private.get("deployment") and not pod.going:
-            owner = next((d for d in world.all(DEPLOYMENT, pod.namespace) if d.uid == pod.private["deployment"]), None)
-            if owner is None or (owner.going and "foregroundDeletion" in owner.obj["metadata"].get("finalizers", [])):
-                delete_pod(world, pod)
-    for deployment in world.all(DEPLOYMENT):
-        _report(world, deployment)
-    for namespace in world.all(NAMESPACE):
-        if namespace.going:
-            _empty(world, namespace)
+def reconcile(objects: Objects, kubelet: Kubelet) -> None:
+    """Move every object one step towards its desired state."""
+    for claim in objects.all(CLAIM):
+        provisioner.provision(objects, claim, kubelet.provisioned)
+    for volume in objects.all(VOLUME):
+        _bind(objects, volume)
+        provisioner.reclaim(objects, volume)
+    for claim in objects.all(CLAIM):
+        _update_claim(objects, claim)
+    for deployment in objects.all(DEPLOYMENT):
+        _reconcile_pods(objects, deployment)
+    for pod in objects.all(POD):
+        kubelet.sync(objects, pod)
+        if pod.private.get("deployment") and not pod.is_terminating:
+            owners = [one.uid for one in objects.all(DEPLOYMENT, pod.namespace)]
+            if pod.private["deployment"] not in owners:
+                delete_pod(objects, pod)
+    for deployment in objects.all(DEPLOYMENT):
+        _update_status(objects, deployment)
+    for namespace in objects.all(NAMESPACE):
+        if namespace.is_terminating:
+            _empty_namespace(objects, namespace)
 
 
-def delete(world: World, record: Record, *, foreground: bool = False, grace: int | None = None) -> None:
-    """Begin to delete RECORD as the API server does; what needs nobody's leave is gone at once."""
+def delete(objects: Objects, record: Record, *, grace: int | None = None) -> None:
+    """Start to delete RECORD as the API server does. An object without finalizers is removed at once."""
     if record.kind is POD:
-        if record.going and grace == 0:
-            record.private["kill_at"] = world.now
-        delete_pod(world, record, grace)
+        if record.is_terminating and grace == 0:
+            record.private["kill_at"] = objects.now
+        delete_pod(objects, record, grace)
     elif record.kind is NAMESPACE:
-        record.obj["metadata"].setdefault("deletionTimestamp", world.time)
+        record.obj["metadata"].setdefault("deletionTimestamp", objects.time)
         record.obj["status"]["phase"] = "Terminating"
-    elif record.kind is DEPLOYMENT and foreground and _pods_of(world, record):
-        record.obj["metadata"].setdefault("deletionGracePeriodSeconds", 0)
-        record.obj["metadata"].setdefault("deletionTimestamp", world.time)
-        record.obj["metadata"]["finalizers"] = ["foregroundDeletion"]
     elif record.obj["metadata"].get("finalizers"):
         record.obj["metadata"].setdefault("deletionGracePeriodSeconds", 0)
-        record.obj["metadata"].setdefault("deletionTimestamp", world.time)
+        record.obj["metadata"].setdefault("deletionTimestamp", objects.time)
     else:
-        world.remove(record)
+        objects.remove(record)
 
 
 def template_hash(deployment: Record) -> str:
-    """The name of this state of the template, as its pods carry it."""
+    """The pod-template-hash of a Deployment's pods."""
     digest = hashlib.sha256(json.dumps(deployment.obj["spec"]["template"], sort_keys=True).encode()).digest()
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:10])
 
 
-def _bind(world: World, volume: Record) -> None:
+def _bind(objects: Objects, volume: Record) -> None:
     reference = volume.obj["spec"].get("claimRef")
     status = volume.obj["status"]
-    claim = world.find(CLAIM, reference["namespace"], reference["name"]) if reference else None
+    claim = objects.find(CLAIM, reference["namespace"], reference["name"]) if reference else None
     if reference is None:
         status["phase"] = "Available"
     elif reference.get("uid") and (claim is None or claim.uid != reference["uid"]):
         status["phase"] = "Released"
     elif reference.get("uid") and status["phase"] == "Bound":
         pass
-    elif claim is None or claim.going or claim.obj["spec"].get("volumeName") not in (None, volume.name):
+    elif claim is None or claim.is_terminating or claim.obj["spec"].get("volumeName") not in (None, volume.name):
         status["phase"] = "Available"
-    elif not volume.going:
+    elif not volume.is_terminating:
         reference.update(uid=claim.uid, resourceVersion=claim.obj["metadata"]["resourceVersion"])
         status["phase"] = "Bound"
         claim.obj["spec"]["volumeName"] = volume.name
@@ -91,26 +88,26 @@ def _bind(world: World, volume: Record) -> None:
             "capacity": volume.obj["spec"]["capacity"],
             "phase": "Bound",
         }
-    if volume.going and status["phase"] != "Bound":
-        world.remove(volume)
+    if volume.is_terminating and status["phase"] != "Bound":
+        objects.remove(volume)
 
 
-def _watch_claim(world: World, claim: Record) -> None:
+def _update_claim(objects: Objects, claim: Record) -> None:
     spec, status = claim.obj["spec"], claim.obj["status"]
-    if status["phase"] == "Bound" and world.find(VOLUME, "", spec["volumeName"]) is None:
+    if status["phase"] == "Bound" and objects.find(VOLUME, "", spec["volumeName"]) is None:
         status["phase"] = "Lost"
-        world.event(
+        objects.add_event(
             claim,
             "Warning",
             "ClaimLost",
             "Bound claim has lost its PersistentVolume. Data on the volume is lost!",
             _VOLUMES,
         )
-    if status["phase"] == "Pending" and not claim.going:
-        told = f'storageclass.storage.k8s.io "{spec.get("storageClassName", "")}" not found'
-        world.event(claim, "Warning", "ProvisioningFailed", told, _VOLUMES, repeat=False)
-    if claim.going and not any(_uses(pod, claim) for pod in world.all(POD, claim.namespace)):
-        world.remove(claim)
+    if status["phase"] == "Pending" and not claim.is_terminating:
+        message = f'storageclass.storage.k8s.io "{spec.get("storageClassName", "")}" not found'
+        objects.add_event(claim, "Warning", "ProvisioningFailed", message, _VOLUMES, repeat=False)
+    if claim.is_terminating and not any(_uses(pod, claim) for pod in objects.all(POD, claim.namespace)):
+        objects.remove(claim)
 
 
 _VOLUMES: Object = {"component": "persistentvolume-controller"}
@@ -121,15 +118,15 @@ def _uses(pod: Record, claim: Record) -> bool:
     return any((volume.get("persistentVolumeClaim") or {}).get("claimName") == claim.name for volume in volumes)
 
 
-def _pods_of(world: World, deployment: Record) -> list[Record]:
-    return [pod for pod in world.all(POD, deployment.namespace) if pod.private.get("deployment") == deployment.uid]
+def _pods_of(objects: Objects, deployment: Record) -> list[Record]:
+    return [pod for pod in objects.all(POD, deployment.namespace) if pod.private.get("deployment") == deployment.uid]
 
 
-def _roll_out(world: World, deployment: Record) -> None:
-    """Make and delete pods until they are those that the Deployment asks for."""
-    if deployment.going:
-        if not _pods_of(world, deployment):
-            world.remove(deployment)
+def _reconcile_pods(objects: Objects, deployment: Record) -> None:
+    """Create and delete pods until they match the Deployment."""
+    if deployment.is_terminating:
+        if not _pods_of(objects, deployment):
+            objects.remove(deployment)
         return
     annotations = deployment.obj["metadata"].setdefault("annotations", {})
     spec, current = deployment.obj["spec"], template_hash(deployment)
@@ -137,24 +134,24 @@ def _roll_out(world: World, deployment: Record) -> None:
         deployment.private["hash"] = current
         revision = str(int(annotations.get("deployment.kubernetes.io/revision", 0)) + 1)
         annotations["deployment.kubernetes.io/revision"] = revision
-    owned = _pods_of(world, deployment)
+    owned = _pods_of(objects, deployment)
     old = [pod for pod in owned if pod.private["hash"] != current]
-    new = [pod for pod in owned if pod.private["hash"] == current and not pod.going and not _is_over(pod)]
+    new = [pod for pod in owned if pod.private["hash"] == current and not pod.is_terminating and not _is_finished(pod)]
     recreate = spec["strategy"]["type"] == "Recreate"
     if recreate or len([pod for pod in new if _is_ready(pod)]) >= spec["replicas"]:
         for pod in old:
-            delete_pod(world, pod)
+            delete_pod(objects, pod)
     for pod in sorted(new, key=_is_ready)[: max(0, len(new) - spec["replicas"])]:
-        delete_pod(world, pod)
-    namespace = world.find(NAMESPACE, "", deployment.namespace)
-    if (recreate and old) or namespace is None or namespace.going:
+        delete_pod(objects, pod)
+    namespace = objects.find(NAMESPACE, "", deployment.namespace)
+    if (recreate and old) or namespace is None or namespace.is_terminating:
         return
     for _ in range(spec["replicas"] - len(new)):
-        _make_pod(world, deployment, current)
+        _make_pod(objects, deployment, current)
 
 
-def _make_pod(world: World, deployment: Record, revision: str) -> None:
-    template = copied(deployment.obj["spec"]["template"])
+def _make_pod(objects: Objects, deployment: Record, revision: str) -> None:
+    template = deepcopy(deployment.obj["spec"]["template"])
     replica_set = f"{deployment.name}-{revision}"
     metadata = template["metadata"]
     labels = {**(metadata.get("labels") or {}), "pod-template-hash": revision}
@@ -169,7 +166,7 @@ def _make_pod(world: World, deployment: Record, revision: str) -> None:
             for key in ("not-ready", "unreachable")
         ],
     }
-    pod = world.add(
+    pod = objects.add(
         POD,
         {
             "apiVersion": "v1",
@@ -178,7 +175,7 @@ def _make_pod(world: World, deployment: Record, revision: str) -> None:
                 **({"annotations": metadata["annotations"]} if metadata.get("annotations") else {}),
                 "generateName": f"{replica_set}-",
                 "labels": labels,
-                "name": f"{replica_set}-{suffix()}",
+                "name": f"{replica_set}-{random_suffix()}",
                 "namespace": deployment.namespace,
             },
             "spec": spec,
@@ -187,7 +184,7 @@ def _make_pod(world: World, deployment: Record, revision: str) -> None:
     )
     pod.private.update(deployment=deployment.uid, hash=revision)
     message = f"Scaled up replica set {replica_set} to {deployment.obj['spec']['replicas']}"
-    world.event(
+    objects.add_event(
         deployment, "Normal", "ScalingReplicaSet", message, {"component": "deployment-controller"}, repeat=False
     )
 
@@ -197,13 +194,13 @@ def _is_ready(pod: Record) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def _is_over(pod: Record) -> bool:
+def _is_finished(pod: Record) -> bool:
     return pod.obj["status"].get("phase") in ("Failed", "Succeeded")
 
 
-def _report(world: World, deployment: Record) -> None:
-    """Write what became of the Deployment into its status."""
-    owned = [pod for pod in _pods_of(world, deployment) if not pod.going and not _is_over(pod)]
+def _update_status(objects: Objects, deployment: Record) -> None:
+    """Update the status of a Deployment from its pods."""
+    owned = [pod for pod in _pods_of(objects, deployment) if not pod.is_terminating and not _is_finished(pod)]
     current = [pod for pod in owned if pod.private["hash"] == deployment.private.get("hash")]
     wanted = deployment.obj["spec"]["replicas"]
     ready = sum(map(_is_ready, owned))
@@ -221,9 +218,11 @@ def _report(world: World, deployment: Record) -> None:
     has, lacks = ("has", "MinimumReplicasAvailable"), ("does not have", "MinimumReplicasUnavailable")
     word, reason = has if ready >= wanted else lacks
     status["conditions"] = [
-        _condition(world, deployment, "Available", ready >= wanted, reason, f"Deployment {word} minimum availability."),
         _condition(
-            world,
+            objects, deployment, "Available", ready >= wanted, reason, f"Deployment {word} minimum availability."
+        ),
+        _condition(
+            objects,
             deployment,
             "Progressing",
             True,
@@ -234,17 +233,17 @@ def _report(world: World, deployment: Record) -> None:
     deployment.obj["status"] = status
 
 
-def _condition(world: World, deployment: Record, kind: str, value: bool, reason: str, message: str) -> Object:
+def _condition(objects: Objects, deployment: Record, kind: str, value: bool, reason: str, message: str) -> Object:
     status = "True" if value else "False"
     conditions = deployment.obj["status"].get("conditions") or []
     known: Object = next((condition for condition in conditions if condition["type"] == kind), {})
-    told = (status, reason, message)
-    if (known.get("status"), known.get("reason"), known.get("message")) == told:
+    current = (status, reason, message)
+    if (known.get("status"), known.get("reason"), known.get("message")) == current:
         return dict(known)
-    since = known["lastTransitionTime"] if known.get("status") == status else world.time
+    since = known["lastTransitionTime"] if known.get("status") == status else objects.time
     return {
         "lastTransitionTime": since,
-        "lastUpdateTime": world.time,
+        "lastUpdateTime": objects.time,
         "message": message,
         "reason": reason,
         "status": status,
@@ -252,29 +251,29 @@ def _condition(world: World, deployment: Record, kind: str, value: bool, reason:
     }
 
 
-def _empty(world: World, namespace: Record) -> None:
-    """Delete all that is in a namespace that is going, and the namespace once nothing is left."""
-    for record in world:
-        if record.kind.namespaced and record.namespace == namespace.name and not record.going:
-            delete(world, record)
-    remaining = [record for record in world if record.kind.namespaced and record.namespace == namespace.name]
-    if not remaining and not world.faults.namespace_stuck:
-        world.remove(namespace)
+def _empty_namespace(objects: Objects, namespace: Record) -> None:
+    """Delete the content of a terminating namespace, then the namespace itself."""
+    for record in objects:
+        if record.kind.namespaced and record.namespace == namespace.name and not record.is_terminating:
+            delete(objects, record)
+    remaining = [record for record in objects if record.kind.namespaced and record.namespace == namespace.name]
+    if not remaining and not objects.faults.namespace_stuck:
+        objects.remove(namespace)
         return
     kinds = sorted({record.kind for record in remaining}, key=lambda kind: kind.name)
     counts = ", ".join(f"{k.resource}. has {sum(r.kind is k for r in remaining)} resource instances" for k in kinds)
-    stuck = world.faults.namespace_stuck and not remaining
+    stuck = objects.faults.namespace_stuck and not remaining
     for kind, reason, message in _NO_FAILURES:
-        _say(world, namespace, kind, False, reason, message)
+        _set_condition(objects, namespace, kind, False, reason, message)
     left = bool(remaining) or stuck
     what = f"Some resources are remaining: {counts or 'stuck.example.com has 1 resource instances'}"
     reason, message = ("SomeResourcesRemain", what) if left else ("ContentRemoved", "All content successfully removed")
-    _say(world, namespace, "NamespaceContentRemaining", left, reason, message)
+    _set_condition(objects, namespace, "NamespaceContentRemaining", left, reason, message)
     reason, message = ("ContentHasNoFinalizers", "All content-preserving finalizers finished")
     if stuck:
         message = "Some content in the namespace has finalizers remaining: example.com/stuck in 1 resource instances"
         reason = "SomeFinalizersRemain"
-    _say(world, namespace, "NamespaceFinalizersRemaining", stuck, reason, message)
+    _set_condition(objects, namespace, "NamespaceFinalizersRemaining", stuck, reason, message)
 
 
 _NO_FAILURES = (
@@ -288,7 +287,7 @@ _NO_FAILURES = (
 )
 
 
-def _say(world: World, namespace: Record, kind: str, value: bool, reason: str, message: str) -> None:
+def _set_condition(objects: Objects, namespace: Record, kind: str, value: bool, reason: str, message: str) -> None:
     conditions: list[Object] = namespace.obj["status"].setdefault("conditions", [])
     status = "True" if value else "False"
     known = next((condition for condition in conditions if condition["type"] == kind), None)
@@ -296,5 +295,5 @@ def _say(world: World, namespace: Record, kind: str, value: bool, reason: str, m
         known = {"type": kind}
         conditions.append(known)
     if known.get("status") != status:
-        known.update(status=status, lastTransitionTime=world.time)
+        known.update(status=status, lastTransitionTime=objects.time)
     known.update(reason=reason, message=message)

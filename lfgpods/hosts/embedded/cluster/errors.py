@@ -1,4 +1,4 @@
-"""How the embedded API server and its kubectl refuse: the words on stderr and the exit code."""
+"""The errors of the embedded API server and its kubectl: the text on stderr and the exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lfgpods.hosts.embedded.cluster.kinds import Kind
 
 
 class KubectlError(Exception):
-    """A command ends with this text on stderr."""
+    """The command fails with this text on stderr."""
 
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
@@ -15,7 +15,7 @@ class KubectlError(Exception):
 
 
 class ApiError(KubectlError):
-    """The API server refuses, with a reason such as NotFound."""
+    """The API server refused the request, with a reason such as NotFound."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"Error from server ({reason}): {message}")
@@ -34,17 +34,17 @@ class AlreadyExistsError(ApiError):
 
 
 class ConflictError(ApiError):
-    """Somebody changed the object since the caller saw it."""
+    """The object has changed since the caller read it."""
 
     def __init__(self, kind: Kind, name: str) -> None:
-        told = "the object has been modified; please apply your changes to the latest version and try again"
-        super().__init__("Conflict", f'Operation cannot be fulfilled on {kind.resource} "{name}": {told}')
+        text = "the object has been modified; please apply your changes to the latest version and try again"
+        super().__init__("Conflict", f'Operation cannot be fulfilled on {kind.resource} "{name}": {text}')
 
 
 class InvalidError(KubectlError):
-    """An object is not valid; PROBLEMS are the fields and what is wrong with them."""
+    """The object is not valid; each of PROBLEMS names a field and its error."""
 
     def __init__(self, kind: Kind, name: str, problems: list[str]) -> None:
-        told = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n* {problem}" for problem in problems)
+        text = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n* {problem}" for problem in problems)
         space = " " if len(problems) > 1 else ""
-        super().__init__(f'The {kind.name} "{name}" is invalid:{space}{told}')
+        super().__init__(f'The {kind.name} "{name}" is invalid:{space}{text}')

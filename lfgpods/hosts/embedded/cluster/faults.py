@@ -1,4 +1,4 @@
-"""Faults on demand: what a test makes go wrong in an embedded host, for every process that uses its folder."""
+"""Faults that a test injects into an embedded host, for every process that uses its folder."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong from now on; `Faults()` heals everything.
+    """What goes wrong from now on; `Faults()` ends all faults.
 
-    Each shows as the real cluster shows it. Pods that already run are touched by none but `api_down`,
-    `crash_loop` and `exec_dropped_after`.
+    Each fault looks as it does on a real cluster. Only `api_down`, `crash_loop` and `exec_dropped_after` affect pods
+    that already run.
     """
 
     image_pull: bool = False
     """No image can be pulled: ErrImagePull, then ImagePullBackOff."""
     unschedulable: bool = False
-    """No node takes a pod: Pending, PodScheduled=False."""
+    """No node accepts a pod: Pending, PodScheduled=False."""
     crash_loop: bool = False
-    """Every container ends with exit code 1: CrashLoopBackOff."""
+    """Every container exits with code 1: CrashLoopBackOff."""
     slow_start: float = 0.0
-    """Seconds that a container spends in ContainerCreating."""
+    """How long a container stays in ContainerCreating, in seconds."""
     api_down: bool = False
-    """The API server refuses connections; what runs goes on."""
+    """The API server refuses connections; running pods keep running."""
     exec_dropped_after: int | None = None
-    """An exec's stream ends after so many bytes of output, with exit code 0 and no word."""
+    """The output of an exec ends after this many bytes, with exit code 0 and no error."""
     namespace_stuck: bool = False
-    """A namespace that is deleted stays Terminating."""
+    """A deleted namespace stays Terminating."""

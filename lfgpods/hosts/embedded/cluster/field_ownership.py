@@ -1,6 +1,6 @@
-"""Server-side apply and merge patches: who set which field, and what an object is after the next one did. Pure.
+"""Server-side apply and merge patches: which manager owns which field, and the object that results. No I/O.
 
-A path is a tuple of keys; an item of a keyed list is the JSON of its keys, such as `{"name":"http"}`.
+A path is a tuple of keys; the key of a list item is the JSON of its key fields, such as `{"name":"http"}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IDENTITY = frozenset({("apiVersion",), ("kind",), ("metadata", "name"), ("metad
 
 
 class ApplyConflictError(Exception):
-    """Another manager set fields to other values. `fields` says which, as kubectl writes them, by manager."""
+    """Other managers own fields with other values. `fields` has their names, as kubectl prints them, by manager."""
 
     def __init__(self, fields: dict[str, list[str]]) -> None:
         super().__init__(str(fields))
@@ -34,9 +34,10 @@ class ApplyConflictError(Exception):
 
 
 def apply(live: Object, config: Object, manager: str, managers: dict[str, list[list[str]]], *, force: bool) -> Object:
-    """LIVE with what MANAGER applies: its fields of CONFIG set, those that it set before and now leaves out removed.
+    """Apply CONFIG to LIVE: set its fields, and remove those that MANAGER applied before and no longer does.
 
-    MANAGERS, the fields that each manager set, is brought up to date. Raises ApplyConflictError without FORCE.
+    Returns the new object, and updates MANAGERS, the fields that each manager owns. Raises ApplyConflictError if
+    another manager owns a field with another value, unless FORCE is set.
     """
     paths = {path: value for path, value in _leaves(config) if path not in _IDENTITY}
     owned = {name: {tuple(path) for path in fields} for name, fields in managers.items()}
@@ -74,14 +75,14 @@ def patch(live: Any, change: Any) -> Any:
 
 
 def disown(before: Object, after: Object, managers: dict[str, list[list[str]]]) -> None:
-    """Take from every manager the fields that something else than an apply has changed."""
+    """Take the changed fields away from every manager, after a change that was no apply."""
     for name, fields in list(managers.items()):
         left = [path for path in fields if _at(before, tuple(path)) == _at(after, tuple(path))]
         managers[name] = left
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The fields that a configuration sets; a keyed item is one of them besides its own fields."""
+    """The fields that a configuration sets. A list item with a key counts as a field of its own."""
     if isinstance(value, dict):
         if not value and path:
             yield path, value
@@ -100,7 +101,7 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _keys(path: Path) -> tuple[str, ...] | None:
-    """The keys by which the items of the list at PATH are told apart, or None where it is replaced as a whole."""
+    """The key fields of the list at PATH, or None if an apply replaces the whole list."""
     if not path:
         return None
     if path[-1] == "ports":
@@ -169,7 +170,7 @@ def _merged_items(live: list[Object], config: list[Object], keys: tuple[str, ...
 
 
 def _shown(path: Path) -> str:
-    """PATH as kubectl's conflicts name it, such as `.spec.replicas`."""
+    """PATH as kubectl prints it in conflicts, such as `.spec.replicas`."""
     text = ""
     for step in path:
         if step.startswith("{"):

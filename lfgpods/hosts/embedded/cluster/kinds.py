@@ -1,4 +1,4 @@
-"""The kinds of objects that the embedded host knows, under all the names that kubectl takes for them. Pure."""
+"""The kinds that the embedded cluster has, and the names that kubectl accepts for them. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of object; `group` is empty for the core group."""
+    """A kind of object; `group` is empty for the core group."""
 
     name: str
     plural: str
@@ -21,12 +21,12 @@ class Kind:
 
     @property
     def resource(self) -> str:
-        """How error messages call it, such as `deployments.apps`."""
+        """The name in error messages, such as `deployments.apps`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def singular(self) -> str:
-        """How kubectl's answers call it, such as `deployment.apps`."""
+        """The name that kubectl prints, such as `deployment.apps`."""
         return f"{self.name.lower()}.{self.group}" if self.group else self.name.lower()
 
 
@@ -46,7 +46,7 @@ LIMITS = Kind("LimitRange", "limitranges", "limits", namespaced=True)
 STORAGE_CLASS = Kind("StorageClass", "storageclasses", "sc", namespaced=False, group="storage.k8s.io")
 
 INERT = (LEASE, NETWORK_POLICY, QUOTA, LIMITS, STORAGE_CLASS)
-"""Kept and given back, and nothing follows from them."""
+"""Kinds that are stored, and that no controller acts on."""
 
 KINDS = (NAMESPACE, NODE, VOLUME, CLAIM, SERVICE, POD, EVENT, DEPLOYMENT, *INERT)
 _BY_WORD = {
@@ -56,10 +56,10 @@ _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def kind_called(word: str) -> Kind | None:
-    """The kind that a word of a command line means, such as `deploy` or `deployments.apps`."""
+    """The kind with this name on a command line, such as `deploy` or `deployments.apps`; None if there is none."""
     return _BY_WORD.get(word.lower())
 
 
 def kind_named(name: str) -> Kind | None:
-    """The kind of a manifest, by its `kind`."""
+    """The kind with this name in a manifest; None if there is none."""
     return _BY_NAME.get(name)

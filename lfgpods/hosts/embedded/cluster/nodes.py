@@ -1,4 +1,4 @@
-"""The one node of the embedded cluster, which is this machine, and what else a cluster has from its first day."""
+"""The only node of the embedded cluster, which is this machine, and the other objects of an empty cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import platform
 from decimal import Decimal
 
-from lfgpods import __version__
 from lfgpods.core.objects import Object
+from lfgpods.core.version import __version__
 from lfgpods.hosts.embedded.cluster.kinds import NAMESPACE, NODE, STORAGE_CLASS
-from lfgpods.hosts.embedded.cluster.objects import World
+from lfgpods.hosts.embedded.cluster.objects import Objects
 from lfgpods.hosts.embedded.cluster.provisioner import storage_class
 
 NODE_NAME = "embedded"
@@ -18,20 +18,20 @@ VERSION = f"v1.32.0+lfgpods.{__version__}"
 
 
 def capacity() -> dict[str, Decimal]:
-    """What this machine has, in cores and bytes."""
+    """The CPU (in cores) and memory (in bytes) of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"cpu": Decimal(os.cpu_count() or 1), "memory": Decimal(memory)}
 
 
-def ensure_basics(world: World) -> None:
-    """Make what every cluster has where it is missing: the node, the default namespace and the storage class."""
-    for kind, obj in ((NODE, _node(world)), (NAMESPACE, _default_namespace()), (STORAGE_CLASS, storage_class())):
-        if world.find(kind, "", obj["metadata"]["name"]) is None:
-            world.add(kind, obj)
+def bootstrap(objects: Objects) -> None:
+    """Create the node, the default namespace and the storage class if they are missing."""
+    for kind, obj in ((NODE, _node(objects)), (NAMESPACE, _default_namespace()), (STORAGE_CLASS, storage_class())):
+        if objects.find(kind, "", obj["metadata"]["name"]) is None:
+            objects.add(kind, obj)
 
 
 def version() -> dict[str, str]:
-    """What `kubectl version` and the API server say of themselves."""
+    """The version that the API server and kubectl report."""
     return {
         "major": "1",
         "minor": "32",
@@ -45,11 +45,11 @@ def version() -> dict[str, str]:
     }
 
 
-def _node(world: World) -> Object:
+def _node(objects: Objects) -> Object:
     resources = {"cpu": f"{capacity()['cpu']}", "memory": f"{int(capacity()['memory'] // 1024)}Ki", "pods": "110"}
     ready = {
-        "lastHeartbeatTime": world.time,
-        "lastTransitionTime": world.time,
+        "lastHeartbeatTime": objects.time,
+        "lastTransitionTime": objects.time,
         "message": "the embedded host answers",
         "reason": "KubeletReady",
         "status": "True",

@@ -1,8 +1,7 @@
-"""The cluster's objects as one transaction sees them: found, made, changed and taken away. No I/O."""
+"""The cluster's objects in one transaction: find, add, change and remove them. No I/O."""
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import string
@@ -22,7 +21,7 @@ Matches = Callable[[Object], bool]
 
 @dataclass
 class Record:
-    """An object with what the embedded host alone knows about it (`private`: field managers, the container's run)."""
+    """An object, and in `private` what only the embedded host knows, such as its field managers."""
 
     kind: Kind
     obj: Object
@@ -30,7 +29,7 @@ class Record:
     saved: str = ""
     saved_private: str = ""
     dirty: bool = False
-    """Whether it was given a resourceVersion that is not written yet."""
+    """Whether its latest resourceVersion has not been saved yet."""
 
     @property
     def name(self) -> str:
@@ -46,11 +45,11 @@ class Record:
 
     @property
     def reference(self) -> str:
-        """How kubectl's answers call it, such as `deployment.apps/name`."""
+        """The name that kubectl prints, such as `deployment.apps/name`."""
         return f"{self.kind.singular}/{self.name}"
 
     @property
-    def going(self) -> bool:
+    def is_terminating(self) -> bool:
         return bool(self.obj["metadata"].get("deletionTimestamp"))
 
     @property
@@ -58,8 +57,8 @@ class Record:
         return str(self.obj["metadata"]["uid"])
 
 
-class World:
-    """Every object of the cluster, with the clock and the faults of this moment."""
+class Objects:
+    """Every object of the cluster, with the time and the faults of this transaction."""
 
     def __init__(self, records: list[Record], version: int, now: float, faults: Faults) -> None:
         self._records = {record.key: record for record in records}
@@ -70,7 +69,7 @@ class World:
 
     @property
     def time(self) -> str:
-        """The clock as Kubernetes writes it."""
+        """The time of this transaction as Kubernetes writes it."""
         return timestamp(self.now)
 
     def __iter__(self) -> Iterator[Record]:
@@ -80,7 +79,7 @@ class World:
         return self._records.get((kind.name, namespace if kind.namespaced else "", name))
 
     def all(self, kind: Kind, namespace: str | None = None, matches: Matches | None = None) -> list[Record]:
-        """The records of KIND by namespace and name; of all namespaces where NAMESPACE is None."""
+        """The objects of KIND in NAMESPACE, or in all namespaces if it is None; sorted by namespace and name."""
         found = [
             record
             for record in self._records.values()
@@ -91,19 +90,19 @@ class World:
         return sorted(found, key=lambda record: record.key)
 
     def add(self, kind: Kind, obj: Object) -> Record:
-        """A new object, with the metadata that the API server gives."""
+        """Add a new object, with the metadata that the API server sets."""
         obj["metadata"].update(uid=str(uuid.uuid4()), creationTimestamp=self.time)
         record = Record(kind, obj)
         self._records[record.key] = record
-        self.version_of(record)
+        self.new_version(record)
         return record
 
     def remove(self, record: Record) -> None:
         if self._records.pop(record.key, None) is not None:
             self.removed.append(record)
 
-    def version_of(self, record: Record) -> None:
-        """Give RECORD a new resourceVersion if it was changed since the last one."""
+    def new_version(self, record: Record) -> None:
+        """Set a new resourceVersion if the object has changed since its last one."""
         text = json.dumps(record.obj, sort_keys=True)
         if text != record.saved:
             self.version += 1
@@ -111,8 +110,10 @@ class World:
             record.saved = json.dumps(record.obj, sort_keys=True)
             record.dirty = True
 
-    def event(self, about: Record, kind: str, reason: str, message: str, source: Object, repeat: bool = True) -> None:
-        """Write down that something happened to ABOUT: KIND is Normal or Warning; a repeated one is counted."""
+    def add_event(
+        self, about: Record, kind: str, reason: str, message: str, source: Object, *, repeat: bool = True
+    ) -> None:
+        """Add an Event about an object; KIND is Normal or Warning. REPEAT counts the same event again."""
         involved = {
             "apiVersion": about.kind.api_version,
             "kind": about.kind.name,
@@ -121,7 +122,7 @@ class World:
             "resourceVersion": about.obj["metadata"]["resourceVersion"],
             "uid": about.uid,
         }
-        if "host" in source:  # it is kubelet's, and about the container
+        if "host" in source:  # kubelet's events are about the container
             involved["fieldPath"] = f"spec.containers{{{about.obj['spec']['containers'][0]['name']}}}"
         events = self.all(EVENT, about.namespace)
         for known in events:
@@ -159,15 +160,11 @@ def timestamp(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """The moment that a Kubernetes timestamp names."""
+    """A Kubernetes timestamp as seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()
 
 
-def suffix(length: int = 5) -> str:
-    """A random ending of a name, of the characters that Kubernetes uses."""
+def random_suffix(length: int = 5) -> str:
+    """A random end of a name, made of the characters that Kubernetes uses."""
     letters = "".join(sorted(set(string.ascii_lowercase + "2456789") - set("aeiou")))
     return "".join(random.choices(letters, k=length))  # noqa: S311 - a name, not a secret
-
-
-def copied(obj: Object) -> Object:
-    return copy.deepcopy(obj)

@@ -1,4 +1,4 @@
-"""The provisioner of the embedded cluster's one storage class: a folder for each claim, gone with its volume."""
+"""Provisions the volumes of the embedded storage class: a folder for each claim, removed with its volume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster import admission
 from lfgpods.hosts.embedded.cluster.kinds import STORAGE_CLASS, VOLUME
-from lfgpods.hosts.embedded.cluster.objects import Record, World
+from lfgpods.hosts.embedded.cluster.objects import Objects, Record
 
 CLASS = "embedded"
 PROVISIONER = "lfgpods.io/embedded"
@@ -26,14 +26,14 @@ def storage_class() -> Object:
     }
 
 
-def provision(world: World, claim: Record, folder: Path) -> None:
-    """Make a volume below FOLDER for a CLAIM of the class that waits for one and names none."""
+def provision(objects: Objects, claim: Record, folder: Path) -> None:
+    """Create a volume below FOLDER for a pending CLAIM of the class that names no volume."""
     spec = claim.obj["spec"]
-    known = world.find(STORAGE_CLASS, "", spec.get("storageClassName") or "")
-    if known is None or claim.going or spec.get("volumeName") or claim.obj["status"]["phase"] != "Pending":
+    known = objects.find(STORAGE_CLASS, "", spec.get("storageClassName") or "")
+    if known is None or claim.is_terminating or spec.get("volumeName") or claim.obj["status"]["phase"] != "Pending":
         return
     name = f"pvc-{claim.uid}"
-    if world.find(VOLUME, "", name) is not None:
+    if objects.find(VOLUME, "", name) is not None:
         return
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
@@ -52,15 +52,15 @@ def provision(world: World, claim: Record, folder: Path) -> None:
             "storageClassName": CLASS,
         },
     }
-    admission.complete(world, VOLUME, volume)
-    world.add(VOLUME, volume)
+    admission.set_defaults(objects, VOLUME, volume)
+    objects.add(VOLUME, volume)
 
 
-def reclaim(world: World, volume: Record) -> None:
-    """Remove a VOLUME of the class, with its folder, that is released and not to be kept."""
+def reclaim(objects: Objects, volume: Record) -> None:
+    """Remove a released VOLUME of the class and its folder, unless its reclaim policy is Retain."""
     spec = volume.obj["spec"]
     by_us = (volume.obj["metadata"].get("annotations") or {}).get(PROVISIONED_BY) == PROVISIONER
     released = volume.obj["status"]["phase"] == "Released"
     if by_us and released and spec["persistentVolumeReclaimPolicy"] == "Delete":
         shutil.rmtree(spec["hostPath"]["path"], ignore_errors=True)
-        world.remove(volume)
+        objects.remove(volume)

@@ -1,9 +1,10 @@
-"""The kubectl verbs that make objects of what stdin holds: apply, create. And how an object is kept."""
+"""The kubectl verbs that read objects from stdin: apply and create. And `save`, which stores an object."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from lfgpods.core.objects import Object
@@ -17,20 +18,20 @@ from lfgpods.hosts.embedded.cluster.errors import (
     NotFoundError,
 )
 from lfgpods.hosts.embedded.cluster.kinds import DEPLOYMENT, NAMESPACE, Kind, kind_named
-from lfgpods.hosts.embedded.cluster.objects import Record, World, copied
+from lfgpods.hosts.embedded.cluster.objects import Objects, Record
 from lfgpods.hosts.embedded.kubectl import printing
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments
 from lfgpods.hosts.embedded.kubectl.streams import Streams
 
 _CLIENT_SIDE = "kubectl-client-side-apply"
 
-_Make = Callable[[World, Object, Arguments], tuple[Record, str, str]]
-"""Makes one object: the object as it is now, what happened to it, and a warning or nothing."""
+_Store = Callable[[Objects, Object, Arguments], tuple[Record, str, str]]
+"""Stores one object; returns it, the word for what was done, and a warning or an empty text."""
 
 
 def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    """Every object of stdin in its order; one that is refused keeps no other from being applied."""
-    applied, failures = _make_all(cluster, arguments, streams, _apply_one)
+    """Apply the objects from stdin in their order. The others are applied even if one is refused."""
+    applied, failures = _store_all(cluster, arguments, streams, _apply_one)
     if arguments.output == "json" and not failures:
         single = len(applied) == 1
         streams.out(printing.to_json(applied[0] if single else {**printing.list_of(applied), "metadata": {}}))
@@ -38,17 +39,17 @@ def apply(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
 
 def create(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    """Every object of stdin in its order; one that is there already, or is refused, keeps no other from being made."""
-    created, failures = _make_all(cluster, arguments, streams, _create_one)
+    """Create the objects from stdin in their order. The others are created even if one exists or is refused."""
+    created, failures = _store_all(cluster, arguments, streams, _create_one)
     if arguments.output == "json":
         streams.out("".join(map(printing.to_json, created)))
     return 1 if failures else 0
 
 
-def put(world: World, kind: Kind, obj: Object, record: Record | None) -> tuple[Record, bool | None]:
-    """Keep OBJ, checked and completed; whether it changed, or None where it is new.
+def save(objects: Objects, kind: Kind, obj: Object, record: Record | None) -> tuple[Record, bool | None]:
+    """Validate OBJ, set its defaults and store it. Returns whether it changed, or None if it is new.
 
-    Raises KubectlError, as for an OBJ that states another resourceVersion than the one of RECORD.
+    Raises KubectlError if it is not valid, or if its resourceVersion is not the one of RECORD.
     """
     if record is not None:
         version = record.obj["metadata"]["resourceVersion"]
@@ -60,36 +61,36 @@ def put(world: World, kind: Kind, obj: Object, record: Record | None) -> tuple[R
         template = obj["spec"].setdefault("template", {})
         template.setdefault("metadata", {})
         template.setdefault("spec", {})
-    admission.check(kind, obj, record.obj if record else None)
-    admission.complete(world, kind, obj)
+    admission.validate(kind, obj, record.obj if record else None)
+    admission.set_defaults(objects, kind, obj)
     if record is None:
         if kind is DEPLOYMENT:
             obj["metadata"]["generation"] = 1
-        return world.add(kind, obj), None
+        return objects.add(kind, obj), None
     changed = obj != record.obj
     if kind is DEPLOYMENT and obj["spec"] != record.obj["spec"]:
         obj["metadata"]["generation"] = record.obj["metadata"].get("generation", 1) + 1
     record.obj = obj
-    world.version_of(record)
+    objects.new_version(record)
     return record, changed
 
 
-def _make_all(cluster: Cluster, arguments: Arguments, streams: Streams, make: _Make) -> tuple[list[Object], int]:
-    """MAKE every object of stdin, each in a transaction of its own, and say so: those made, and how many were not."""
+def _store_all(cluster: Cluster, arguments: Arguments, streams: Streams, store: _Store) -> tuple[list[Object], int]:
+    """Store each object from stdin in a transaction of its own. Returns the stored ones, and how many failed."""
     if arguments.value("filename") != "-":
         raise KubectlError(
             "error: must specify one of -f and -k" if "filename" not in arguments.values else _STDIN_ONLY
         )
-    objects = _documents(streams.read_stdin())
-    if not objects:
+    configs = _documents(streams.read_stdin())
+    if not configs:
         raise KubectlError(f"error: no objects passed to {arguments.verb}")
-    made: list[Object] = []
-    cluster.look()
-    for obj in objects:
+    stored: list[Object] = []
+    cluster.refresh()
+    for config in configs:
         try:
-            with cluster.change(look=False) as world:
-                record, verb, warning = make(world, obj, arguments)
-                made.append(copied(record.obj))
+            with cluster.transaction(refresh=False) as objects:
+                record, verb, warning = store(objects, config, arguments)
+                stored.append(deepcopy(record.obj))
             if warning:
                 streams.err(warning)
             if arguments.output == "name":
@@ -98,15 +99,15 @@ def _make_all(cluster: Cluster, arguments: Arguments, streams: Streams, make: _M
                 streams.out(f"{record.reference} {verb}\n")
         except KubectlError as error:
             streams.err(f"{error.text}\n")
-    cluster.look()  # so that the controllers begin without being looked at
-    return made, len(objects) - len(made)
+    cluster.refresh()  # the controllers start now, before the next command
+    return stored, len(configs) - len(stored)
 
 
 _STDIN_ONLY = "error: the embedded host reads objects from stdin only (-f -)"
 
 
 def _documents(data: bytes) -> list[Object]:
-    """The objects of JSON or YAML documents, those of a List one by one."""
+    """The objects in JSON or YAML documents; a List counts as its items."""
     text = data.decode().strip()
     try:
         documents = _json_documents(text) if text.startswith("{") else _yaml_documents(text)
@@ -139,39 +140,39 @@ def _yaml_documents(text: str) -> list[Any]:
 
 
 def _recognized(config: Object, arguments: Arguments) -> tuple[Kind, Object]:
-    """The kind of CONFIG, and CONFIG with the namespace that it goes to."""
+    """The kind of CONFIG, and CONFIG with its namespace."""
     kind = kind_named(config.get("kind", ""))
     metadata = config.get("metadata") or {}
     if kind is None or config.get("apiVersion") != kind.api_version or not metadata.get("name"):
         what = f'"{config.get("kind", "")}" in version "{config.get("apiVersion", "")}"'
         raise KubectlError(f'error: unable to recognize "STDIN": no matches for kind {what}')
-    config = copied(config)
+    config = deepcopy(config)
     if kind.namespaced:
         config["metadata"].setdefault("namespace", arguments.namespace)
     return kind, config
 
 
-def _create_one(world: World, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
+def _create_one(objects: Objects, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
     kind, config = _recognized(config, arguments)
     name, namespace = config["metadata"]["name"], config["metadata"].get("namespace", "")
     try:
-        _check_namespace(world, kind, namespace, name)
-        if world.find(kind, namespace, name) is not None:
+        _check_namespace(objects, kind, namespace, name)
+        if objects.find(kind, namespace, name) is not None:
             raise AlreadyExistsError(kind, name)
-        record, _ = put(world, kind, config, None)
+        record, _ = save(objects, kind, config, None)
     except ApiError as error:
         raise ApiError(error.reason, f'error when creating "STDIN": {error.message}') from None
     return record, "created", ""
 
 
-def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
+def _apply_one(objects: Objects, config: Object, arguments: Arguments) -> tuple[Record, str, str]:
     kind, config = _recognized(config, arguments)
     name, namespace = config["metadata"]["name"], config["metadata"].get("namespace", "")
-    record = world.find(kind, namespace, name)
+    record = objects.find(kind, namespace, name)
     if record is None:
-        _check_namespace(world, kind, namespace, name)
+        _check_namespace(objects, kind, namespace, name)
     live = record.obj if record else _empty(config)
-    managers = copied(record.private.get("managers", {})) if record else {}
+    managers = deepcopy(record.private.get("managers", {})) if record else {}
     server_side = arguments.on("server-side")
     manager = arguments.value("field-manager", "kubectl") if server_side else _CLIENT_SIDE
     force = arguments.on("force-conflicts") or not server_side
@@ -179,10 +180,10 @@ def _apply_one(world: World, config: Object, arguments: Arguments) -> tuple[Reco
         wanted = field_ownership.apply(live, config, manager, managers, force=force)
     except field_ownership.ApplyConflictError as conflict:
         raise KubectlError(_conflict(conflict)) from None
-    record, changed = put(world, kind, wanted, record)
+    record, changed = save(objects, kind, wanted, record)
     record.private["managers"] = managers
     warning = ""
-    if record.going and changed is not None:
+    if record.is_terminating and changed is not None:
         warning = f"Warning: Detected changes to resource {record.name} which is currently being deleted.\n"
     if server_side:
         return record, "serverside-applied", warning
@@ -194,18 +195,18 @@ def _empty(config: Object) -> Object:
     return {"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": metadata}
 
 
-def _check_namespace(world: World, kind: Kind, namespace: str, name: str) -> None:
+def _check_namespace(objects: Objects, kind: Kind, namespace: str, name: str) -> None:
     if not kind.namespaced:
         return
-    home = world.find(NAMESPACE, "", namespace)
+    home = objects.find(NAMESPACE, "", namespace)
     if home is None:
         raise NotFoundError(NAMESPACE, namespace)
-    if home.going:
+    if home.is_terminating:
         what = f"unable to create new content in namespace {namespace} because it is being terminated"
         raise ApiError("Forbidden", f'{kind.resource} "{name}" is forbidden: {what}')
 
 
 def _conflict(conflict: field_ownership.ApplyConflictError) -> str:
-    told = [f'conflict with "{manager}": {", ".join(paths)}' for manager, paths in conflict.fields.items()]
+    lines = [f'conflict with "{manager}": {", ".join(paths)}' for manager, paths in conflict.fields.items()]
     number = sum(map(len, conflict.fields.values()))
-    return f"error: Apply failed with {number} conflict{'s' if number > 1 else ''}: " + "\n".join(told)
+    return f"error: Apply failed with {number} conflict{'s' if number > 1 else ''}: " + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""kubectl's command line, taken apart: verb, flags, resources. Pure."""
+"""Parses kubectl's command line: verb, flags, resources and selectors. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError
 from lfgpods.hosts.embedded.cluster.kinds import Kind, kind_called
 
-# Some of these say nothing here: there is one cluster, one user, and no chunk is too large.
+# Some of these are accepted and ignored: there is one cluster and one user, and no list is too long.
 _VALUES = {
-    "as", "cascade", "chunk-size", "cluster", "container", "context", "field-manager",
+    "as", "chunk-size", "cluster", "container", "context", "field-manager",
     "field-selector", "filename", "for", "grace-period", "kubeconfig", "namespace", "output", "patch", "raw",
     "replicas", "request-timeout", "selector", "server", "tail", "timeout", "type", "user",
 }  # fmt: skip
 _SWITCHES = {
-    "all", "all-namespaces", "follow", "force", "force-conflicts", "ignore-not-found", "now",
+    "all", "all-namespaces", "follow", "force", "force-conflicts", "ignore-not-found",
     "overwrite", "previous", "quiet", "server-side", "stdin", "tty", "validate", "wait", "watch",
 }  # fmt: skip
 _LETTERS = {
@@ -29,7 +29,7 @@ _OF_LOGS = {"f": "follow", "p": "previous"}
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line: the verb, its flags, its words, and what came after `--`."""
+    """A parsed command line: the verb, its other words, its flags, and the command after `--`."""
 
     verb: str
     words: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Arguments:
         return {"true": True, "false": False}.get(self.values.get(name, ""), default)
 
     def seconds(self, name: str) -> float | None:
-        """A duration such as 15s or 1m30s; None where it is not given or 0."""
+        """The seconds of a duration such as 15s or 1m30s; None if it is missing or 0."""
         text = self.values.get(name)
         if text is None:
             return None
@@ -62,7 +62,7 @@ class Arguments:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Take a command line apart. Raises KubectlError for a flag that is not known."""
+    """Parse a command line. Raises KubectlError for an unknown flag."""
     values: dict[str, str] = {}
     words: list[str] = []
     command: tuple[str, ...] | None = None
@@ -99,7 +99,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def references(words: Sequence[str]) -> list[tuple[Kind, str | None]]:
-    """What `TYPE/NAME ...`, `TYPE NAME ...` or `TYPE,TYPE` name; the name is None for all of a type."""
+    """The kinds and names in `TYPE/NAME ...`, `TYPE NAME ...` or `TYPE,TYPE`; the name is None for all objects."""
     if not words:
         raise KubectlError("error: You must specify the type of resource to get.")
     if "/" in words[0]:
@@ -126,7 +126,7 @@ def _kind(word: str) -> Kind:
 
 
 def label_selector(text: str) -> Callable[[Object], bool]:
-    """Whether an object's labels match TEXT: `a=b`, `a!=b`, `a`, `!a`, `a in (b,c)`, `a notin (b)`, with commas."""
+    """A test for the labels of an object: `a=b`, `a!=b`, `a`, `!a`, `a in (b,c)`, `a notin (b)`, joined by commas."""
     tests: list[Callable[[dict[str, str]], bool]] = []
     for part in re.findall(r"[^,(]+(?:\([^)]*\))?", text):
         tests.append(_label_test(part.strip()))
@@ -147,7 +147,7 @@ def _label_test(part: str) -> Callable[[dict[str, str]], bool]:
 
 
 def field_selector(text: str) -> Callable[[Object], bool]:
-    """Whether an object's fields match TEXT, such as `type=Warning` or `metadata.name!=x`."""
+    """A test for the fields of an object, such as `type=Warning` or `metadata.name!=x`."""
     tests: list[tuple[list[str], str, bool]] = []
     for part in filter(None, text.split(",")):
         match = re.fullmatch(r"([\w.]+)(=|==|!=)(.*)", part)

@@ -1,9 +1,10 @@
-"""The kubectl verbs that change what is there: delete, patch, scale, rollout restart, label, annotate."""
+"""The kubectl verbs that change objects: delete, patch, scale, rollout restart, label, annotate."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from lfgpods.core.objects import Object
@@ -11,29 +12,28 @@ from lfgpods.hosts.embedded.cluster import controllers, field_ownership
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError, NotFoundError
 from lfgpods.hosts.embedded.cluster.kinds import NAMESPACE, Kind
-from lfgpods.hosts.embedded.cluster.objects import Record, World, copied
+from lfgpods.hosts.embedded.cluster.objects import Objects, Record
 from lfgpods.hosts.embedded.kubectl import printing
-from lfgpods.hosts.embedded.kubectl.apply import put
+from lfgpods.hosts.embedded.kubectl.apply import save
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments, label_selector, references
 from lfgpods.hosts.embedded.kubectl.get import wait_until
 from lfgpods.hosts.embedded.kubectl.streams import Streams
 
 
 def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    """Begin to delete what is named, and wait until it is gone, unless with --wait=false."""
+    """Start to delete the named objects, and wait until they are gone unless --wait=false is given."""
     wanted = references(arguments.words)
     grace = int(arguments.value("grace-period", "-1"))
     forced = arguments.on("force")
     if forced and grace <= 0:
         streams.err(_IMMEDIATE)
-    grace = 0 if forced and grace < 0 else 1 if arguments.on("now") else grace
-    foreground = arguments.value("cascade") == "foreground"
+    grace = 0 if forced and grace < 0 else grace
     waited: dict[str, Record] = {}
     missing: list[KubectlError] = []
     warned = False
-    with cluster.change() as world:
+    with cluster.transaction() as objects:
         for kind, name in wanted:
-            found = _victims(world, arguments, kind, name)
+            found = _to_delete(objects, arguments, kind, name)
             if not found and name is not None and not arguments.on("ignore-not-found"):
                 missing.append(NotFoundError(kind, name))
             for record in found:
@@ -41,15 +41,15 @@ def delete(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
                     streams.err("Warning: deleting cluster-scoped resources, not scoped to the provided namespace\n")
                     warned = True
                 if kind is NAMESPACE and record.name in ("default", "kube-system"):
-                    told = f'namespaces "{record.name}" is forbidden: this namespace may not be deleted'
-                    missing.append(ApiError("Forbidden", told))
+                    text = f'namespaces "{record.name}" is forbidden: this namespace may not be deleted'
+                    missing.append(ApiError("Forbidden", text))
                     continue
                 waited[record.uid] = record
-                controllers.delete(world, record, foreground=foreground, grace=None if grace < 0 else grace)
+                controllers.delete(objects, record, grace=None if grace < 0 else grace)
                 streams.out(f"{record.reference}\n" if arguments.output == "name" else _deleted(record, forced))
         if not waited and not missing and all(name is None for _, name in wanted):
             streams.out("No resources found\n")
-    cluster.look()
+    cluster.refresh()
     for error in missing:
         streams.err(f"{error.text}\n")
     code = 0
@@ -68,18 +68,18 @@ def _deleted(record: Record, forced: bool) -> str:
     return f'{record.kind.singular} "{record.name}" {"force " if forced else ""}deleted\n'
 
 
-def _victims(world: World, arguments: Arguments, kind: Kind, name: str | None) -> list[Record]:
+def _to_delete(objects: Objects, arguments: Arguments, kind: Kind, name: str | None) -> list[Record]:
     if name is not None:
-        record = world.find(kind, arguments.namespace, name)
+        record = objects.find(kind, arguments.namespace, name)
         return [record] if record else []
     if not arguments.on("all") and "selector" not in arguments.values:
         raise KubectlError("error: resource(s) were provided, but no name was specified")
     namespace = None if arguments.on("all-namespaces") else arguments.namespace
-    return world.all(kind, namespace, label_selector(arguments.value("selector")))
+    return objects.all(kind, namespace, label_selector(arguments.value("selector")))
 
 
 def patch(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    """A JSON merge patch of one object."""
+    """Apply a JSON merge patch."""
     if arguments.value("type", "strategic") != "merge":
         raise KubectlError("error: the embedded host patches with --type=merge only")
     try:
@@ -92,7 +92,7 @@ def patch(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
             return printing.to_json(record.obj)
         return f"{record.reference} patched{'' if changed else ' (no change)'}\n"
 
-    return _change(
+    return _update(
         cluster, arguments, streams, references(arguments.words), lambda obj: field_ownership.patch(obj, change), answer
     )
 
@@ -110,32 +110,32 @@ def scale(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
     wanted = references(arguments.words)
     try:
-        return _change(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
+        return _update(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
     except NotFoundError as error:
         raise KubectlError(f"error: no objects passed to scale {error.message}") from None
 
 
 def rollout_restart(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    moment = cluster.look().time
+    moment = cluster.refresh().time
 
     def restarted(obj: Any) -> Object:
         note = {"kubectl.kubernetes.io/restartedAt": moment}
         return field_ownership.patch(obj, {"spec": {"template": {"metadata": {"annotations": note}}}})  # type: ignore[no-any-return]
 
     wanted = references(arguments.words[1:])
-    return _change(cluster, arguments, streams, wanted, restarted, lambda record, _: f"{record.reference} restarted\n")
+    return _update(cluster, arguments, streams, wanted, restarted, lambda record, _: f"{record.reference} restarted\n")
 
 
 def annotate(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    return _mark(cluster, arguments, streams, "annotations")
+    return _set_metadata(cluster, arguments, streams, "annotations")
 
 
 def label(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    return _mark(cluster, arguments, streams, "labels")
+    return _set_metadata(cluster, arguments, streams, "labels")
 
 
-def _mark(cluster: Cluster, arguments: Arguments, streams: Streams, part: str) -> int:
-    """Set (`key=value`) and take away (`key-`) labels or annotations."""
+def _set_metadata(cluster: Cluster, arguments: Arguments, streams: Streams, part: str) -> int:
+    """Set (`key=value`) and remove (`key-`) labels or annotations."""
     changes: dict[str, str | None] = {}
     words = list(arguments.words)
     while words and (words[-1].endswith("-") or "=" in words[-1]):
@@ -151,8 +151,8 @@ def _mark(cluster: Cluster, arguments: Arguments, streams: Streams, part: str) -
             key = taken[0]
             if part == "labels":
                 raise KubectlError(f"error: '{key}' already has a value ({known[key]}), and --overwrite is false")
-            told = f"'{key}' already has a value ({known[key]})"
-            raise KubectlError(f"error: --overwrite is false but found the following declared annotation(s): {told}")
+            text = f"'{key}' already has a value ({known[key]})"
+            raise KubectlError(f"error: --overwrite is false but found the following declared annotation(s): {text}")
         return field_ownership.patch(obj, {"metadata": {part: changes}})  # type: ignore[no-any-return]
 
     def answer(record: Record, changed: bool) -> str:
@@ -161,10 +161,10 @@ def _mark(cluster: Cluster, arguments: Arguments, streams: Streams, part: str) -
         removed = all(value is None for value in changes.values())
         return f"{record.reference} {'not labeled' if not changed else 'unlabeled' if removed else 'labeled'}\n"
 
-    return _change(cluster, arguments, streams, references(words), marked, answer)
+    return _update(cluster, arguments, streams, references(words), marked, answer)
 
 
-def _change(
+def _update(
     cluster: Cluster,
     arguments: Arguments,
     streams: Streams,
@@ -172,15 +172,15 @@ def _change(
     change: Callable[[Any], Object],
     answer: Callable[[Record, bool], str],
 ) -> int:
-    with cluster.change() as world:
+    with cluster.transaction() as objects:
         for kind, name in wanted:
-            record = world.find(kind, arguments.namespace, name or "")
+            record = objects.find(kind, arguments.namespace, name or "")
             if record is None:
                 raise NotFoundError(kind, name or "")
-            before = copied(record.obj)
-            record, changed = put(world, kind, change(copied(before)), record)
+            before = deepcopy(record.obj)
+            record, changed = save(objects, kind, change(deepcopy(before)), record)
             if "managers" in record.private:
                 field_ownership.disown(before, record.obj, record.private["managers"])
             streams.out(answer(record, bool(changed)))
-    cluster.look()
+    cluster.refresh()
     return 0

@@ -1,23 +1,24 @@
-"""The kubectl verbs that look: get (with watch and --raw), logs, version, wait, rollout status."""
+"""The kubectl verbs that read: get (with --watch and --raw), logs, version, wait, rollout status."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
 from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError, NotFoundError
 from lfgpods.hosts.embedded.cluster.kinds import DEPLOYMENT, NAMESPACE, POD, Kind
 from lfgpods.hosts.embedded.cluster.nodes import version as server_version
-from lfgpods.hosts.embedded.cluster.objects import Matches, Record, World, copied
+from lfgpods.hosts.embedded.cluster.objects import Matches, Objects, Record
 from lfgpods.hosts.embedded.kubectl import printing, raw
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments, field_selector, label_selector, references
 from lfgpods.hosts.embedded.kubectl.streams import Streams
 
 POLL = (0.004, 0.03)
-"""Seconds between two looks at the world: the first ones, and when nothing changes."""
+"""Seconds between two polls: at first, and at most while nothing changes."""
 
 
 def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
@@ -27,42 +28,42 @@ def get(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     if arguments.on("watch"):
         return _watch(cluster, arguments, streams, wanted)
     named = wanted[0][1] is not None
-    world = cluster.look()
-    found, missing = _select(world, arguments, wanted)
+    objects = cluster.refresh()
+    found, missing = _select(objects, arguments, wanted)
     several = len({kind for kind, _ in wanted}) > 1
     if missing and not arguments.on("ignore-not-found"):
         if found:
-            streams.out(printing.show(found, arguments.output, world.now, single=False, several_kinds=several))
+            streams.out(printing.show(found, arguments.output, objects.now, single=False, several_kinds=several))
         for error in missing:
             streams.err(f"{error.text}\n")
         return 1
     if named and not found:
         return 0
-    if not found and arguments.output in ("", "wide"):
+    if not found and not arguments.output:
         where = "" if arguments.on("all-namespaces") else f" in {arguments.namespace} namespace"
         where = where if any(kind.namespaced for kind, _ in wanted) else ""
         streams.err(f"No resources found{where}{'.' if where else ''}\n")
         return 0
     single = named and len(wanted) == 1
-    streams.out(printing.show(found, arguments.output, world.now, single=single, several_kinds=several))
+    streams.out(printing.show(found, arguments.output, objects.now, single=single, several_kinds=several))
     return 0
 
 
 def _select(
-    world: World, arguments: Arguments, wanted: list[tuple[Kind, str | None]]
+    objects: Objects, arguments: Arguments, wanted: list[tuple[Kind, str | None]]
 ) -> tuple[list[Record], list[ApiError]]:
-    """What the command line names, and an error for each name that there is not."""
+    """The objects that the command line names, and an error for each that does not exist."""
     matches = _filter(arguments)
     namespace = None if arguments.on("all-namespaces") else arguments.namespace
     found: list[Record] = []
     missing: list[ApiError] = []
     for kind, name in wanted:
         if name is None:
-            found += world.all(kind, namespace, matches)
+            found += objects.all(kind, namespace, matches)
             continue
-        record = world.find(kind, arguments.namespace, name)
+        record = objects.find(kind, arguments.namespace, name)
         if record is None:
-            home = not kind.namespaced or world.find(NAMESPACE, "", arguments.namespace)
+            home = not kind.namespaced or objects.find(NAMESPACE, "", arguments.namespace)
             missing.append(NotFoundError(kind, name) if home else NotFoundError(NAMESPACE, arguments.namespace))
         else:
             found.append(record)
@@ -76,30 +77,30 @@ def _filter(arguments: Arguments) -> Matches:
 
 
 def _watch(cluster: Cluster, arguments: Arguments, streams: Streams, wanted: list[tuple[Kind, str | None]]) -> int:
-    """Write each object, and again whenever it changes; one that goes away is written a last time."""
+    """Print each object, again whenever it changes, and once more when it is gone."""
     seen: dict[str, Record] = {}
     limit = arguments.seconds("request-timeout")
-    for world in _looks(cluster, streams, limit, lambda: {uid: r.obj for uid, r in seen.items()}):
-        found, missing = _select(world, arguments, wanted)
+    for objects in _poll(cluster, streams, limit, lambda: {uid: r.obj for uid, r in seen.items()}):
+        found, missing = _select(objects, arguments, wanted)
         if missing and not seen:
             raise missing[0]
         changed = [r for r in found if r.uid not in seen or seen[r.uid].obj != r.obj]
         gone = [seen.pop(uid) for uid in set(seen) - {record.uid for record in found}]
         for record in [*changed, *gone]:
-            streams.out(printing.show([record], arguments.output, world.now, single=True, several_kinds=False))
+            streams.out(printing.show([record], arguments.output, objects.now, single=True, several_kinds=False))
         for record in changed:
-            seen[record.uid] = Record(record.kind, copied(record.obj))
+            seen[record.uid] = Record(record.kind, deepcopy(record.obj))
     return 0
 
 
-def _looks(
+def _poll(
     cluster: Cluster, streams: Streams, limit: float | None, state: Callable[[], object] | None = None
-) -> Iterator[World]:
-    """The world again and again, more rarely while STATE stays as it is, until LIMIT seconds have passed."""
+) -> Iterator[Objects]:
+    """All objects, again and again for LIMIT seconds; less often while the result of STATE does not change."""
     deadline = None if limit is None else time.monotonic() + limit
     delay, before = POLL[0], None
     while True:
-        yield cluster.look()
+        yield cluster.refresh()
         now = json.dumps(state(), sort_keys=True) if state else None
         delay = POLL[0] if now != before else min(POLL[1], delay * 1.3)
         before = now
@@ -127,8 +128,8 @@ def wait(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
     else:
         raise KubectlError(f'error: unrecognized condition: "{goal}"')
-    world = cluster.look()
-    found, missing = _select(world, arguments, wanted)
+    objects = cluster.refresh()
+    found, missing = _select(objects, arguments, wanted)
     if missing and goal != "delete":
         raise missing[0]
     waited = {record.uid: record for record in found}
@@ -143,10 +144,10 @@ def wait_until(
     limit: float | None,
     goal: str = "",
 ) -> int:
-    """Wait until each of WAITED has REACHED what was asked; what went away counts as None. The exit code."""
+    """Wait until REACHED is true for each of WAITED; it gets None for an object that is gone. Returns the exit code."""
     pending = dict(waited)
-    for world in _looks(cluster, streams, limit):
-        now = {record.uid: record for record in world}
+    for objects in _poll(cluster, streams, limit):
+        now = {record.uid: record for record in objects}
         for uid, record in list(pending.items()):
             if reached(now.get(uid)):
                 del pending[uid]
@@ -163,9 +164,9 @@ def wait_until(
 
 def rollout_status(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     (kind, name), *_ = references(arguments.words[1:])
-    told = ""
-    for world in _looks(cluster, streams, arguments.seconds("timeout")):
-        deployment = world.find(kind, arguments.namespace, name or "")
+    shown = ""
+    for objects in _poll(cluster, streams, arguments.seconds("timeout")):
+        deployment = objects.find(kind, arguments.namespace, name or "")
         if deployment is None:
             raise NotFoundError(kind, name or "")
         wanted, status = deployment.obj["spec"]["replicas"], deployment.obj.get("status") or {}
@@ -175,9 +176,9 @@ def rollout_status(cluster: Cluster, arguments: Arguments, streams: Streams) -> 
             return 0
         text = f'Waiting for deployment "{name}" rollout to finish: '
         text += f"{ready} of {wanted} updated replicas are available...\n"
-        if text != told:
+        if text != shown:
             streams.out(text)
-            told = text
+            shown = text
     streams.err("error: timed out waiting for the condition\n")
     return 1
 
@@ -194,9 +195,9 @@ def version(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
 
 
 def logs(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
-    """What the container's first process wrote; with --follow until it ends."""
-    world = cluster.look()
-    pod = find_pod(world, arguments.namespace, arguments.words[0] if arguments.words else "", for_logs=True)
+    """Print the output of the container's first process; with --follow until it exits."""
+    objects = cluster.refresh()
+    pod = find_pod(objects, arguments.namespace, arguments.words[0] if arguments.words else "", for_logs=True)
     container = pod.obj["spec"]["containers"][0]["name"]
     asked = arguments.value("container") or (arguments.words[1] if len(arguments.words) > 1 else container)
     if asked != container:
@@ -212,9 +213,9 @@ def logs(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     path = shown.log
     position = _print_log(path, streams, arguments.value("tail", "-1"))
     if arguments.on("follow"):
-        for world in _looks(cluster, streams, None):
+        for objects in _poll(cluster, streams, None):
             position = _print_log(path, streams, "-1", position)
-            now = world.find(POD, pod.namespace, pod.name)
+            now = objects.find(POD, pod.namespace, pod.name)
             if now is None or now.uid != pod.uid or not cluster.kubelet.is_running(now):
                 break
     return 0
@@ -241,24 +242,24 @@ def _print_log(path: Path, streams: Streams, tail: str, start: int = 0) -> int:
     return start + len(data)
 
 
-def find_pod(world: World, namespace: str, reference: str, *, for_logs: bool = False) -> Record:
-    """The pod called REFERENCE: its name, `pod/name` or `deployment/name`. Raises KubectlError."""
+def find_pod(objects: Objects, namespace: str, reference: str, *, for_logs: bool = False) -> Record:
+    """The pod for REFERENCE: its name, `pod/name` or `deployment/name`. Raises KubectlError if there is none."""
     type_, slash, name = reference.partition("/")
     if slash and references([reference])[0][0] is DEPLOYMENT:
-        deployment = world.find(DEPLOYMENT, namespace, name)
+        deployment = objects.find(DEPLOYMENT, namespace, name)
         if deployment is None:
             raise NotFoundError(DEPLOYMENT, name)
-        pods = world.all(POD, namespace, lambda obj: not obj["metadata"].get("deletionTimestamp"))
+        pods = objects.all(POD, namespace, lambda obj: not obj["metadata"].get("deletionTimestamp"))
         pods = [pod for pod in pods if pod.private.get("deployment") == deployment.uid]
         if not pods:
             raise KubectlError("error: timed out waiting for the condition")
         return pods[0]
     name = name if slash else type_
-    pod = world.find(POD, namespace, name)
+    pod = objects.find(POD, namespace, name)
     if pod is not None:
         return pod
     if for_logs:
         raise KubectlError(f'error: error from server (NotFound): pods "{name}" not found in namespace "{namespace}"')
-    if world.find(NAMESPACE, "", namespace) is None:
+    if objects.find(NAMESPACE, "", namespace) is None:
         raise NotFoundError(NAMESPACE, namespace)
     raise NotFoundError(POD, name)

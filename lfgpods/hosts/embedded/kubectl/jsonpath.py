@@ -1,4 +1,4 @@
-"""As much of kubectl's jsonpath as lists need: `{.items[*].a.b}`, and lines of `{range .items[*]}...{end}`. Pure."""
+"""The part of kubectl's jsonpath for lists: `{.items[*].a.b}` and `{range .items[*]}...{end}`. No I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Step = Callable[[Any], Iterable[Any]]
 
 
 def compiled(template: str, show: Callable[[Any], str]) -> Callable[[Sequence[Object]], str] | None:
-    """What TEMPLATE makes of a list, with SHOW for what is no text; None for a template that is not known here."""
+    """A function that prints a list by TEMPLATE, with SHOW for each value; None if the template is not supported."""
     if match := _LIST.fullmatch(template):
         steps = _steps(match[1])
         if steps is None:

@@ -1,14 +1,14 @@
-"""How kubectl writes objects: JSON, names and tables. Pure."""
+"""Prints objects as kubectl does: JSON, names, tables and jsonpath. No I/O."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lfgpods.core.objects import Object
 from lfgpods.hosts.embedded.cluster.errors import KubectlError
-from lfgpods.hosts.embedded.cluster.kinds import Kind
+from lfgpods.hosts.embedded.cluster.kinds import CLAIM, DEPLOYMENT, POD, SERVICE, VOLUME, Kind
 from lfgpods.hosts.embedded.cluster.objects import Record, seconds_of
 from lfgpods.hosts.embedded.kubectl import jsonpath
 
@@ -16,7 +16,7 @@ _ESCAPES = str.maketrans({"&": "\\u0026", "<": "\\u003c", ">": "\\u003e", "\u202
 
 
 def to_json(value: Any, indent: int | None = 4) -> str:
-    """VALUE as kubectl writes it."""
+    """VALUE as kubectl prints it."""
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, separators=separators)
     return text.translate(_ESCAPES) + "\n"
@@ -26,20 +26,20 @@ def list_of(items: Sequence[Object]) -> Object:
     return {"apiVersion": "v1", "items": list(items), "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
-def show(records: Sequence[Record], arguments_output: str, now: float, *, single: bool, several_kinds: bool) -> str:
-    """RECORDS in the asked form; a SINGLE object is no list. Raises KubectlError for a form that is not known."""
-    if arguments_output == "json":
+def show(records: Sequence[Record], output: str, now: float, *, single: bool, several_kinds: bool) -> str:
+    """Print RECORDS in a format; a SINGLE object is not a list. Raises KubectlError for an unknown format."""
+    if output == "json":
         objects = [record.obj for record in records]
         return to_json(objects[0] if single else list_of(objects))
-    if arguments_output == "name":
+    if output == "name":
         return "".join(f"{record.reference}\n" for record in records)
-    if arguments_output in ("", "wide"):
+    if not output:
         return tables(records, now, several_kinds=several_kinds)
-    template = arguments_output.removeprefix("jsonpath=")
-    if template != arguments_output and not single and (draw := jsonpath.compiled(template, _shown)):
+    template = output.removeprefix("jsonpath=")
+    if template != output and not single and (draw := jsonpath.compiled(template, _shown)):
         return draw([record.obj for record in records])
     raise KubectlError(
-        f"error: the embedded host has no output format {arguments_output!r}; it has json, name, a table, and "
+        f"error: the embedded host has no output format {output!r}; it has json, name, a table, and "
         "jsonpath={.items[*].some.field}, {.items[*].some.list[*]} or {range .items[*]}...{end} of a list"
     )
 
@@ -48,78 +48,79 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value, None).rstrip()
 
 
-def tables(records: Sequence[Record], now: float, *, several_kinds: bool, namespaced: bool = False) -> str:
-    """A table for each kind."""
+def tables(records: Sequence[Record], now: float, *, several_kinds: bool) -> str:
+    """A table for each kind. Kinds without columns of their own have NAME and AGE only."""
     shown = []
     for kind in dict.fromkeys(record.kind for record in records):
-        rows = [_headings(kind)]
+        headings, cells = _COLUMNS.get(kind, ((), _no_cells))
+        rows = [["NAME", *headings, "AGE"]]
         for record in records:
             if record.kind is kind:
                 name = record.reference if several_kinds else record.name
-                rows.append([name, *_columns(record.obj, kind, now), _age(record, now)])
-        if kind.name == "Event":
-            rows = [_event_row(record, now) for record in records]
-            rows.insert(0, ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"])
+                rows.append([name, *cells(record.obj), _age(record, now)])
         shown.append(_aligned(rows))
     return "\n".join(shown)
 
 
-def _headings(kind: Kind) -> list[str]:
-    return ["NAME", *_COLUMNS.get(kind.name, ()), "AGE"]
+def _no_cells(obj: Object) -> list[str]:
+    return []
 
 
-_COLUMNS = {
-    "Namespace": ("STATUS",),
-    "Node": ("STATUS", "ROLES"),
-    "Pod": ("READY", "STATUS", "RESTARTS"),
-    "Deployment": ("READY", "UP-TO-DATE", "AVAILABLE"),
-    "Lease": ("HOLDER",),
-    "NetworkPolicy": ("POD-SELECTOR",),
-    "Service": ("TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)"),
-    "PersistentVolume": ("CAPACITY", "ACCESS MODES", "RECLAIM POLICY", "STATUS", "CLAIM", "STORAGECLASS", "REASON"),
-    "PersistentVolumeClaim": ("STATUS", "VOLUME", "CAPACITY", "ACCESS MODES", "STORAGECLASS"),
+def _pod_cells(obj: Object) -> list[str]:
+    statuses = obj["status"].get("containerStatuses") or []
+    ready = sum(bool(container["ready"]) for container in statuses)
+    restarts = sum(container["restartCount"] for container in statuses)
+    return [f"{ready}/{len(obj['spec']['containers'])}", _pod_status(obj), str(restarts)]
+
+
+def _deployment_cells(obj: Object) -> list[str]:
+    status = obj["status"]
+    numbers = [str(status.get(name, 0)) for name in ("updatedReplicas", "availableReplicas")]
+    return [f"{status.get('readyReplicas', 0)}/{obj['spec']['replicas']}", *numbers]
+
+
+def _service_cells(obj: Object) -> list[str]:
+    spec = obj["spec"]
+    ports = [
+        f"{port['port']}:{port['nodePort']}/{port['protocol']}" if "nodePort" in port else f"{port['port']}/TCP"
+        for port in spec.get("ports") or []
+    ]
+    return [spec["type"], spec["clusterIP"], "<none>", ",".join(ports)]
+
+
+def _volume_cells(obj: Object) -> list[str]:
+    spec = obj["spec"]
+    reference = spec.get("claimRef") or {}
+    claim = f"{reference['namespace']}/{reference['name']}" if reference else ""
+    modes, policy = _modes(spec), spec["persistentVolumeReclaimPolicy"]
+    return [spec["capacity"]["storage"], modes, policy, _phase(obj), claim, spec.get("storageClassName", ""), ""]
+
+
+def _claim_cells(obj: Object) -> list[str]:
+    spec, status = obj["spec"], obj["status"]
+    storage = (status.get("capacity") or {}).get("storage", "")
+    return [_phase(obj), spec.get("volumeName", ""), storage, _modes(status), spec.get("storageClassName", "")]
+
+
+_COLUMNS: dict[Kind, tuple[tuple[str, ...], Callable[[Object], list[str]]]] = {
+    POD: (("READY", "STATUS", "RESTARTS"), _pod_cells),
+    DEPLOYMENT: (("READY", "UP-TO-DATE", "AVAILABLE"), _deployment_cells),
+    SERVICE: (("TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)"), _service_cells),
+    VOLUME: (
+        ("CAPACITY", "ACCESS MODES", "RECLAIM POLICY", "STATUS", "CLAIM", "STORAGECLASS", "REASON"),
+        _volume_cells,
+    ),
+    CLAIM: (("STATUS", "VOLUME", "CAPACITY", "ACCESS MODES", "STORAGECLASS"), _claim_cells),
 }
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 
 
-def _columns(obj: Object, kind: Kind, now: float) -> list[str]:
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    if kind.name == "Pod":
-        statuses = status.get("containerStatuses") or []
-        ready = sum(bool(container["ready"]) for container in statuses)
-        restarts = sum(container["restartCount"] for container in statuses)
-        return [f"{ready}/{len(spec['containers'])}", _pod_status(obj), str(restarts)]
-    if kind.name == "Deployment":
-        numbers = [str(status.get(name, 0)) for name in ("updatedReplicas", "availableReplicas")]
-        return [f"{status.get('readyReplicas', 0)}/{spec['replicas']}", *numbers]
-    if kind.name == "Service":
-        ports = [
-            f"{port['port']}:{port['nodePort']}/{port['protocol']}" if "nodePort" in port else f"{port['port']}/TCP"
-            for port in spec.get("ports") or []
-        ]
-        return [spec["type"], spec["clusterIP"], "<none>", ",".join(ports)]
-    if kind.name == "PersistentVolume":
-        reference = spec.get("claimRef") or {}
-        claim = f"{reference['namespace']}/{reference['name']}" if reference else ""
-        modes, policy = _modes(spec), spec["persistentVolumeReclaimPolicy"]
-        phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else status["phase"]
-        return [spec["capacity"]["storage"], modes, policy, phase, claim, spec.get("storageClassName", ""), ""]
-    if kind.name == "PersistentVolumeClaim":
-        storage = (status.get("capacity") or {}).get("storage", "")
-        phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else status["phase"]
-        return [phase, spec.get("volumeName", ""), storage, _modes(status), spec.get("storageClassName", "")]
-    if kind.name == "Lease":
-        return [spec.get("holderIdentity", "")]
-    if kind.name == "NetworkPolicy":
-        labels = (spec.get("podSelector") or {}).get("matchLabels") or {}
-        return [",".join(f"{key}={value}" for key, value in labels.items()) or "<none>"]
-    if kind.name == "Node":
-        return ["Ready", "<none>"]
-    return [status.get("phase", "")] if kind.name == "Namespace" else []
-
-
 def _modes(part: Object) -> str:
     return ",".join(_MODES.get(mode, mode) for mode in part.get("accessModes") or [])
+
+
+def _phase(obj: Object) -> str:
+    return "Terminating" if obj["metadata"].get("deletionTimestamp") else str(obj["status"]["phase"])
 
 
 def _pod_status(obj: Object) -> str:
@@ -132,19 +133,12 @@ def _pod_status(obj: Object) -> str:
     return str(obj["status"]["phase"])
 
 
-def _event_row(record: Record, now: float) -> list[str]:
-    event = record.obj
-    about = f"{event['involvedObject']['kind'].lower()}/{event['involvedObject']['name']}"
-    seen = duration(now - seconds_of(event["lastTimestamp"]))
-    return [seen, event["type"], event["reason"], about, event["message"]]
-
-
 def _age(record: Record, now: float) -> str:
     return duration(now - seconds_of(record.obj["metadata"]["creationTimestamp"]))
 
 
 def duration(seconds: float) -> str:
-    """SECONDS as kubectl's AGE column has them."""
+    """SECONDS as in kubectl's AGE column."""
     total = max(0, int(seconds))
     if total < 120:
         return f"{total}s"

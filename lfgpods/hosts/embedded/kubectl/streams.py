@@ -1,4 +1,4 @@
-"""Commands of the embedded host as Process: one that is interpreted in a thread, and one that runs in a container."""
+"""The processes of the embedded host: a kubectl command in a thread, and a command in a container."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from lfgpods.hosts.base import Output, Process
 from lfgpods.hosts.embedded.cluster.errors import KubectlError
 
 KILLED = 137
-"""What a shell or container makes of the end of a command that was killed."""
+"""The exit code of a command that was killed by SIGKILL."""
 
-_PATIENCE = 0.05
-"""Seconds until a silent command is noticed that nobody waits for any more."""
+_POLL_INTERVAL = 0.05
+"""How often a silent command checks whether its caller has closed it, in seconds."""
 
 
 class ClosedError(Exception):
-    """Nobody waits for the command any more."""
+    """The caller has closed the command."""
 
 
 class Streams:
-    """What an interpreted command reads and writes; both sides may be in different threads."""
+    """The streams between an interpreted command and its caller, each in a thread of its own."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -33,7 +33,7 @@ class Streams:
         self.exit_code: int | None = None
 
     def read_stdin(self) -> bytes:
-        """All of stdin, once it has ended; nothing the second time. Raises ClosedError."""
+        """Wait for the end of stdin and return all of it; empty the second time. Raises ClosedError."""
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._closed)
             self._check()
@@ -53,10 +53,10 @@ class Streams:
             self._stderr += text.encode()
             self._changed.notify_all()
 
-    def pass_on(self, process: Process, *, with_stderr: bool = True) -> int:
-        """Write what PROCESS writes until it has ended; its exit code. Raises ClosedError."""
+    def forward(self, process: Process, *, with_stderr: bool = True) -> int:
+        """Copy the output of PROCESS until it ends. Returns its exit code. Raises ClosedError."""
         while True:
-            output = process.read(_PATIENCE)
+            output = process.read(_POLL_INTERVAL)
             with self._changed:
                 self._check()
                 self._stdout += output.stdout
@@ -66,7 +66,7 @@ class Streams:
                 return KILLED if process.exit_code is None else process.exit_code
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises ClosedError as soon as nobody waits for the command any more."""
+        """Sleep. Raises ClosedError as soon as the caller closes the command."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, max(0.0, seconds))
             self._check()
@@ -97,7 +97,7 @@ class Streams:
             self._changed.notify_all()
 
     def take(self, timeout: float) -> Output:
-        """What was written since the last time; waits up to TIMEOUT seconds for it."""
+        """The output since the last call. Waits up to TIMEOUT seconds for some."""
         with self._changed:
             self._changed.wait_for(lambda: self._stdout or self._stderr or self._ended, max(0.0, timeout))
             stdout, stderr = bytes(self._stdout), bytes(self._stderr)
@@ -107,7 +107,7 @@ class Streams:
 
 
 class InterpretedProcess:
-    """A command line that WORK interprets in a thread of its own; WORK returns the exit code."""
+    """A command that WORK runs in a thread of its own; WORK returns the exit code."""
 
     def __init__(self, work: Callable[[Streams], int]) -> None:
         self._streams = Streams()
@@ -121,7 +121,7 @@ class InterpretedProcess:
             code = work(self._streams)
         except ClosedError:
             pass
-        except BaseException as error:  # it is raised where the command is waited for
+        except BaseException as error:  # `read` raises it
             self._failure = error
         finally:
             self._streams.end(code)
@@ -148,7 +148,7 @@ class InterpretedProcess:
 
 
 class ExecProcess:
-    """A command in a container, which ends as kubectl's exec does; after DROPPED_AFTER bytes its stream just ends."""
+    """A command in a container that ends like `kubectl exec`. Its output is cut off after DROPPED_AFTER bytes."""
 
     def __init__(self, inner: Process, *, stdin: bool, dropped_after: int | None = None) -> None:
         self._inner = inner
@@ -176,9 +176,9 @@ class ExecProcess:
             return output
         self._code = self._inner.exit_code
         if self._code is None:
-            self._code = KILLED  # nothing but the end of its pod kills it by a signal
-        said = f"command terminated with exit code {self._code}\n".encode() if self._code else b""
-        return Output(output.stdout, output.stderr + said, ended=True)
+            self._code = KILLED  # only the end of its pod kills it with a signal
+        message = f"command terminated with exit code {self._code}\n".encode() if self._code else b""
+        return Output(output.stdout, output.stderr + message, ended=True)
 
     def write(self, data: bytes) -> None:
         if self._stdin:
@@ -191,8 +191,8 @@ class ExecProcess:
         self._inner.close()
 
 
-def refused(error: KubectlError) -> InterpretedProcess:
-    """A kubectl that ends at once with what ERROR says."""
+def failed_process(error: KubectlError) -> InterpretedProcess:
+    """A kubectl process that prints ERROR and exits."""
 
     def work(streams: Streams) -> int:
         streams.err(error.text + "\n")

@@ -1,9 +1,9 @@
-"""Containers as processes of this machine: started to outlive their starter, looked at, entered and ended.
+"""Containers as processes of this machine. They outlive the process that starts them.
 
-Where bubblewrap works, a container sees its own processes, host name, /tmp, /root and /home, its volumes, and the
-rest of the machine read-only; it has the machine's network, and is root without any capability. Else it is a plain
-process group, which isolates nothing, and /workspace is no path there: commands start in the volume's folder.
-Memory is limited for each process (RLIMIT_DATA), not for the container as a whole; CPU is not limited.
+With bubblewrap, a container has its own processes, host name, /tmp, /root and /home, sees its volumes and the rest of
+the machine read-only, shares the network, and is root without capabilities. Without bubblewrap, it is a plain process
+group that isolates nothing and has no /workspace: commands start in the folder of the volume. The memory limit
+applies to each process (RLIMIT_DATA), not to the whole container; there is no CPU limit.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lfgpods.hosts.embedded.sandbox import processes
-from lfgpods.hosts.embedded.sandbox.processes import Identity
+from lfgpods.core.processes import ProcessIdentity, identify
+from lfgpods.hosts.embedded.sandbox.processes import processes_with, send_signal
 
 log = logging.getLogger("lfgpods")
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-MARK = "LFGPODS_CONTAINER"
+MARKER = "LFGPODS_CONTAINER"
 START_TIMEOUT = 10.0
-_OWN = ("/tmp", "/var/tmp", "/root", "/home", "/run")  # noqa: S108 - those of the container
-_HIDDEN = ("/proc", "/dev", "/lost+found", *_OWN)
-_KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
-_FIRST = 'ulimit -d "$1" 2>/dev/null; shift; echo started; exec "$@" >&2'
-_ENTER = 'ulimit -d "$1" 2>/dev/null; cd "$2" || exit 1; shift 2; exec "$@"'
-_KEEPER = 'ulimit -d "$1" 2>/dev/null; echo started; exec >&2; while :; do sleep 2147483647; done'
+_PRIVATE = ("/tmp", "/var/tmp", "/root", "/home", "/run")  # noqa: S108 - those of the container
+_NOT_SHARED = ("/proc", "/dev", "/lost+found", *_PRIVATE)
+_KERNEL_FILES = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+_START_SCRIPT = 'ulimit -d "$1" 2>/dev/null; shift; echo started; exec "$@" >&2'
+_EXEC_SCRIPT = 'ulimit -d "$1" 2>/dev/null; cd "$2" || exit 1; shift 2; exec "$@"'
+_PAUSE_SCRIPT = 'ulimit -d "$1" 2>/dev/null; echo started; exec >&2; while :; do sleep 2147483647; done'
 
 
 class StartError(Exception):
-    """The container could not be started; the text says why, as kubelet would."""
+    """The container could not be started; the text is the reason, in kubelet's words."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a container is to be; `volumes` is the folder of this machine at each path in the container."""
+    """The plan of a container; `volumes` maps paths in the container to folders on this machine."""
 
     hostname: str
     command: tuple[str, ...]
@@ -54,11 +54,11 @@ class Plan:
     environment: Mapping[str, str]
     volumes: Mapping[str, str]
     memory: int | None
-    """Bytes for each of its processes."""
+    """The memory limit of each process, in bytes."""
 
 
 class Container:
-    """A container that lives in FOLDER: its plan, its log and what became of it."""
+    """The container whose plan, log and status are in FOLDER."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,15 +68,15 @@ class Container:
         return self._folder / "log"
 
     def start(self, plan: Plan, hidden: Path) -> None:
-        """Start it, and return when its command runs; nothing under HIDDEN but its volumes is shown to it.
+        """Start the container and return when its command runs. It sees nothing below HIDDEN except its volumes.
 
-        Raises StartError. Where it is running already, because its starter ended too early, it is left as it is.
+        Does nothing if it already runs, because the process that started it died too early. Raises StartError.
         """
         if self.identity() is None:
             self._start(plan, hidden, isolates())
 
     def can_be_entered(self, hidden: Path) -> bool:
-        """Whether a sandbox can be made here and entered; it is ended again."""
+        """Whether a sandbox can be started and entered on this machine. Tries it, and ends the sandbox."""
         try:
             self._start(Plan("probe", ("sleep", "60"), "/", {}, {}, None), hidden, isolated=True)
             argv, variables = self.enter(["true"])
@@ -88,8 +88,8 @@ class Container:
 
     def _start(self, plan: Plan, hidden: Path, isolated: bool) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = {"plan": asdict(plan), "isolated": isolated}
-        (self._folder / "container.json").write_text(json.dumps(facts))
+        config = {"plan": asdict(plan), "isolated": isolated}
+        (self._folder / "container.json").write_text(json.dumps(config))
         status = os.open(self._folder / "status", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with self.log.open("wb") as output:
@@ -97,78 +97,83 @@ class Container:
         finally:
             os.close(status)
 
-    def identity(self) -> Identity | None:
-        """The container's first process, once it was started; it may have ended."""
+    def identity(self) -> ProcessIdentity | None:
+        """The first process of the container, running or not; None before the start."""
         try:
-            return Identity(**json.loads((self._folder / "identity.json").read_text()))
+            return ProcessIdentity(**json.loads((self._folder / "identity.json").read_text()))
         except (OSError, ValueError, TypeError):
             pass
         pid = self._status().get("child-pid")
-        found = processes.identify(pid) if pid else None
+        found = identify(pid) if pid else None
         if found is not None and self._plausible(found):
             self._remember(found)
             return found
         return None
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code of the first process, or None while it runs."""
         identity = self.identity()
         if identity is None:
-            return None if self._facts() else 137
-        if identity.alive:
+            return None if self._config() else 137
+        if identity.is_alive:
             return None
-        deadline = time.monotonic() + (0.2 if self._facts().get("isolated") else 0.0)
+        deadline = time.monotonic() + (0.2 if self._config().get("isolated") else 0.0)
         while (code := self._status().get("exit-code")) is None and time.monotonic() < deadline:
-            threading.Event().wait(0.002)  # bubblewrap writes it just after the end
+            threading.Event().wait(0.002)  # bubblewrap writes it just after the process exits
         return 137 if code is None else int(code)
 
     def has_ended(self) -> bool:
-        """Whether none of its processes is left."""
+        """Whether all processes of the container have ended."""
         if self.exit_code() is None:
             return False
-        left: list[Identity] = []
-        if self._facts().get("isolated") is False:
-            processes.with_environment(self._mark, left.append)
-        return not left
+        return self._config().get("isolated") is not False or not any(processes_with(self._marker))
 
     def wait(self, timeout: float = 5.0) -> None:
-        """Wait until its first process has ended."""
+        """Wait up to TIMEOUT seconds for the first process to end."""
         identity, deadline = self.identity(), time.monotonic() + timeout
-        while identity is not None and identity.alive and time.monotonic() < deadline:
+        while identity is not None and identity.is_alive and time.monotonic() < deadline:
             threading.Event().wait(0.002)
 
     def end(self, number: int) -> None:
-        """Send the signal NUMBER: to the first process of a sandbox, to every process of a plain group."""
+        """Send the signal NUMBER to the first process of a sandbox, or to every process of a plain container."""
         identity = self.identity()
-        if self._facts().get("isolated"):
+        if self._config().get("isolated"):
             if identity is not None:
-                identity.signal(number)
+                send_signal(identity, number)
             return
         if identity is not None:
-            identity.signal(signal.SIGKILL)  # first, or it would put a new process in the place of one that ends
-        processes.with_environment(self._mark, lambda found: found.signal(number))
+            send_signal(identity, signal.SIGKILL)  # before the others, because it restarts them
+        for process in processes_with(self._marker):
+            send_signal(process, number)
 
     def enter(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """The command line and the environment that run ARGV in the container."""
-        facts, identity = self._facts(), self.identity()
-        plan = Plan(**facts["plan"])
+        """The command line and environment that run ARGV in the container."""
+        config, identity = self._config(), self.identity()
+        plan = Plan(**config["plan"])
         limit = _kilobytes(plan.memory)
-        if facts["isolated"] and identity is not None:
-            return [*_entrance(identity.pid), "sh", "-c", _ENTER, "sh", limit, plan.workdir, *argv], self._variables(
-                plan
-            )
-        folder = outside(plan, plan.workdir)
-        return ["sh", "-c", _ENTER, "sh", limit, folder, *argv], self._variables(plan, isolated=False)
+        if config["isolated"] and identity is not None:
+            return [
+                *_nsenter(identity.pid),
+                "sh",
+                "-c",
+                _EXEC_SCRIPT,
+                "sh",
+                limit,
+                plan.workdir,
+                *argv,
+            ], self._variables(plan)
+        folder = host_path(plan, plan.workdir)
+        return ["sh", "-c", _EXEC_SCRIPT, "sh", limit, folder, *argv], self._variables(plan, isolated=False)
 
     def find_program(self, program: str) -> str | None:
-        """None where PROGRAM can be run in the container, else the reason why not, in the runtime's words."""
-        facts = self._facts()
-        plan = Plan(**facts["plan"])
+        """None if PROGRAM can run in the container; otherwise the reason, in the container runtime's words."""
+        config = self._config()
+        plan = Plan(**config["plan"])
         if "/" not in program:
-            found = shutil.which(program, path=PATH if facts["isolated"] else None)
+            found = shutil.which(program, path=PATH if config["isolated"] else None)
             return None if found else "executable file not found in $PATH"
-        path = Path(outside(plan, program))
-        if facts["isolated"] and str(path) == program and program.startswith(_HIDDEN):
+        path = Path(host_path(plan, program))
+        if config["isolated"] and str(path) == program and program.startswith(_NOT_SHARED):
             return None if not path.is_dir() else "permission denied"
         if not path.exists():
             return "no such file or directory"
@@ -178,13 +183,13 @@ class Container:
         variables = self._variables(plan, isolated)
         if isolated:
             sandbox = _bubblewrap(plan, hidden, status)
-            argv = [*_detach(), *sandbox, "--", "sh", "-c", _FIRST, "sh", _kilobytes(plan.memory), *plan.command]
+            argv = [*_detach(), *sandbox, "--", "sh", "-c", _START_SCRIPT, "sh", _kilobytes(plan.memory), *plan.command]
             workdir = None
         else:
-            # The command of the manifest is not run: `kill -1` in it would reach every process of this user.
-            _warn_once()
-            argv = [*_detach(), "sh", "-c", "echo $$; " + _KEEPER, "sh", _kilobytes(plan.memory)]
-            workdir = outside(plan, plan.workdir)
+            # The manifest's own command does not run: a `kill -1` in it would reach every process of this user.
+            _warn_not_isolated()
+            argv = [*_detach(), "sh", "-c", "echo $$; " + _PAUSE_SCRIPT, "sh", _kilobytes(plan.memory)]
+            workdir = host_path(plan, plan.workdir)
         try:
             child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, env=variables,
@@ -194,55 +199,55 @@ class Container:
             raise StartError(str(error)) from error
         with child:
             assert child.stdout is not None
-            said = child.stdout.readline()
-            if not isolated and said:
-                os.write(status, json.dumps({"child-pid": int(said)}).encode())
-                said = child.stdout.readline()
-        if not said or self.identity() is None:
-            raise StartError(self.log.read_text(errors="replace").strip() or "it ended at once")
+            line = child.stdout.readline()
+            if not isolated and line:
+                os.write(status, json.dumps({"child-pid": int(line)}).encode())
+                line = child.stdout.readline()
+        if not line or self.identity() is None:
+            raise StartError(self.log.read_text(errors="replace").strip() or "the container exited at once")
 
     @property
-    def _mark(self) -> str:
-        return f"{MARK}={self._folder}"
+    def _marker(self) -> str:
+        return f"{MARKER}={self._folder}"
 
     def _variables(self, plan: Plan, isolated: bool = True) -> dict[str, str]:
         own = {"PATH": PATH, "HOME": "/root", "HOSTNAME": plan.hostname}
         if not isolated:
-            name, _, value = self._mark.partition("=")
-            own = {**os.environ, name: value, "LFGPODS_WORKSPACE": outside(plan, "/workspace")}
+            name, _, value = self._marker.partition("=")
+            own = {**os.environ, name: value, "LFGPODS_WORKSPACE": host_path(plan, "/workspace")}
         return {**own, **plan.environment}
 
-    def _facts(self) -> dict[str, Any]:
-        """The plan and whether it is isolated; nothing once the container's folder was removed."""
+    def _config(self) -> dict[str, Any]:
+        """The plan, and whether the container is isolated. Empty if the folder has been removed."""
         try:
-            facts: dict[str, Any] = json.loads((self._folder / "container.json").read_text())
+            config: dict[str, Any] = json.loads((self._folder / "container.json").read_text())
         except FileNotFoundError:
             return {}
-        facts["plan"]["command"] = tuple(facts["plan"]["command"])
-        return facts
+        config["plan"]["command"] = tuple(config["plan"]["command"])
+        return config
 
     def _status(self) -> dict[str, Any]:
-        """What bubblewrap wrote: a JSON document when it began and another one at the end."""
+        """The status from bubblewrap: it writes one JSON document at the start and one at the end."""
         found: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             for line in (self._folder / "status").read_text().splitlines():
                 found.update(json.loads(line))
         return found
 
-    def _plausible(self, found: Identity) -> bool:
-        """Whether FOUND began before its number was written down, and so cannot be a later user of the number."""
+    def _plausible(self, found: ProcessIdentity) -> bool:
+        """Whether FOUND started before its pid was written, so that it cannot be a later process with the same pid."""
         ticks = os.sysconf("SC_CLK_TCK")
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - found.started / ticks
         return time.time() - age <= (self._folder / "status").stat().st_mtime + 0.5
 
-    def _remember(self, identity: Identity) -> None:
+    def _remember(self, identity: ProcessIdentity) -> None:
         draft = self._folder / f"identity.{os.getpid()}"
         draft.write_text(json.dumps(asdict(identity)))
         draft.replace(self._folder / "identity.json")
 
 
-def outside(plan: Plan, path: str) -> str:
-    """Where on this machine PATH of a container lies."""
+def host_path(plan: Plan, path: str) -> str:
+    """The path on this machine of PATH in a container."""
     for mounted, folder in plan.volumes.items():
         if path == mounted or path.startswith(mounted.rstrip("/") + "/"):
             return folder + path[len(mounted.rstrip("/")) :]
@@ -254,7 +259,7 @@ def _kilobytes(memory: int | None) -> str:
 
 
 def _detach() -> list[str]:
-    """So that the process is nobody's child who might wait for it, or be waited for."""
+    """Detach the process, so that no parent has to wait for it."""
     if shutil.which("setsid"):
         return ["setsid", "-f"]
     return ["sh", "-c", '"$@" &', "sh"]
@@ -266,19 +271,19 @@ def _bubblewrap(plan: Plan, hidden: Path, status: int) -> list[str]:
     argv += ["--hostname", plan.hostname[:63], "--as-pid-1", "--json-status-fd", str(status)]
     for entry in sorted(Path("/").iterdir()):
         path = str(entry)
-        if path in _HIDDEN or path in plan.volumes:
+        if path in _NOT_SHARED or path in plan.volumes:
             continue
         if entry.is_symlink():
             argv += ["--symlink", os.readlink(path), path]
         elif entry.is_dir():
             argv += ["--ro-bind", path, path]
     argv += ["--proc", "/proc", "--dev", "/dev"]
-    for path in _KERNEL:
+    for path in _KERNEL_FILES:
         argv += ["--ro-bind-try", path, path]
-    for path in _OWN:
+    for path in _PRIVATE:
         argv += ["--perms", "1777" if path.endswith("tmp") else "0755", "--tmpfs", path]
-    argv += _name_resolution()
-    if not str(hidden).startswith(tuple(f"{path}/" for path in _HIDDEN)):
+    argv += _bind_resolver()
+    if not str(hidden).startswith(tuple(f"{path}/" for path in _NOT_SHARED)):
         argv += ["--tmpfs", str(hidden)]
     for mounted, folder in plan.volumes.items():
         argv += ["--bind", folder, mounted]
@@ -286,13 +291,13 @@ def _bubblewrap(plan: Plan, hidden: Path, status: int) -> list[str]:
     return [*argv, "--remount-ro", "/", "--chdir", plan.workdir]
 
 
-def _name_resolution() -> list[str]:
+def _bind_resolver() -> list[str]:
     target = os.path.realpath("/etc/resolv.conf")
     return ["--ro-bind-try", target, target] if target.startswith("/run/") else []
 
 
-def _entrance(pid: int) -> list[str]:
-    """Into the namespaces of PID, and without any capability there."""
+def _nsenter(pid: int) -> list[str]:
+    """Enter the namespaces of PID without capabilities."""
     namespaces = ["-U", "-m", "-p", "-u", "-i"]
     return [
         *("nsenter", "--preserve-credentials", *namespaces, "-t", str(pid), "--"),
@@ -302,7 +307,7 @@ def _entrance(pid: int) -> list[str]:
 
 @functools.cache
 def isolates() -> bool:
-    """Whether bubblewrap and what enters its sandboxes work on this machine; tried once."""
+    """Whether bubblewrap, nsenter, setpriv and setsid work on this machine. The result is cached."""
     if not all(map(shutil.which, ("bwrap", "nsenter", "setpriv", "setsid"))):
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -310,8 +315,8 @@ def isolates() -> bool:
 
 
 @functools.cache
-def _warn_once() -> None:
+def _warn_not_isolated() -> None:
     log.warning(
-        "bubblewrap (bwrap) is missing or may not make sandboxes here: embedded pods are plain processes of this "
-        "user, started in their volume. Nothing isolates them from this machine."
+        "bubblewrap (bwrap) is missing or may not create sandboxes here: embedded pods are plain processes of this "
+        "user in the folder of their volume. Nothing isolates them from this machine."
     )

@@ -1,4 +1,4 @@
-"""A clean embedded host for each test, and what a test does with it."""
+"""A clean embedded host for each test."""
 
 from __future__ import annotations
 

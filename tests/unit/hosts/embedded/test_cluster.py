@@ -1,4 +1,4 @@
-"""What the stand-in does as a cluster, beyond what lfgpods itself asks of it."""
+"""How the embedded cluster behaves, beyond what lfgpods needs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ spec:
 """
 
 
-def test_a_pod_of_its_own_ends_as_it_was_told_to(embedded: EmbeddedLfgpods) -> None:
+def test_a_pod_without_restarts_ends_with_its_exit_code(embedded: EmbeddedLfgpods) -> None:
     assert kubectl(embedded, "apply", "-f", "-", stdin=POD).stdout == b"pod/once created\n"
     assert eventually(lambda: get(embedded, "pod/once")["status"]["phase"] == "Failed")
     status = get(embedded, "pod/once")["status"]["containerStatuses"][0]
@@ -48,7 +48,7 @@ def test_a_pod_of_its_own_ends_as_it_was_told_to(embedded: EmbeddedLfgpods) -> N
     assert kubectl(embedded, "delete", "pod/once").exit_code == 0
 
 
-def test_a_command_that_does_not_exist_is_a_crash_loop(embedded: EmbeddedLfgpods) -> None:
+def test_a_missing_command_causes_a_crash_loop(embedded: EmbeddedLfgpods) -> None:
     broken = POD.replace("Never", "Always").replace("[sh, -c", "[no-such-program, -c")
     kubectl(embedded, "apply", "-f", "-", stdin=broken)
 
@@ -59,7 +59,7 @@ def test_a_command_that_does_not_exist_is_a_crash_loop(embedded: EmbeddedLfgpods
     assert eventually(lambda: reason() == "CrashLoopBackOff")
 
 
-def test_a_pod_that_asks_for_more_than_the_machine_has_stays_pending(embedded: EmbeddedLfgpods) -> None:
+def test_a_pod_that_requests_more_than_the_machine_has_stays_pending(embedded: EmbeddedLfgpods) -> None:
     large = POD.replace("image: busybox", "image: busybox\n    resources: {requests: {memory: 900Ti}}")
     kubectl(embedded, "apply", "-f", "-", stdin=large)
     conditions = eventually(lambda: get(embedded, "pod/once")["status"].get("conditions"))
@@ -78,7 +78,7 @@ def test_raw_lists_come_in_pages(embedded: EmbeddedLfgpods) -> None:
     assert [item["metadata"]["name"] for item in json.loads(rest.stdout)["items"]] == ["default"]
 
 
-def test_nothing_new_is_made_in_a_namespace_that_is_going(embedded: EmbeddedLfgpods) -> None:
+def test_a_terminating_namespace_accepts_no_new_objects(embedded: EmbeddedLfgpods) -> None:
     from lfgpods.hosts.embedded import Faults
 
     namespace = '{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}'
@@ -104,7 +104,7 @@ def test_nothing_new_is_made_in_a_namespace_that_is_going(embedded: EmbeddedLfgp
         ('{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "A_b"}}', "RFC 1123 label"),
     ],
 )
-def test_what_is_no_object_is_refused(embedded: EmbeddedLfgpods, stdin: str, words: str) -> None:
+def test_apply_refuses_invalid_objects(embedded: EmbeddedLfgpods, stdin: str, words: str) -> None:
     refused = kubectl(embedded, "apply", "-f", "-", stdin=stdin)
     assert refused.exit_code == 1
     assert words in refused.stderr.decode()
@@ -152,7 +152,7 @@ spec:
 """
 
 
-def test_a_pod_whose_volume_folder_is_missing_waits_for_it(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+def test_a_pod_waits_for_the_missing_folder_of_its_volume(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     kubectl(embedded, "apply", "--server-side", "-f", "-", stdin=CLAIMED.format(folder=folder))
 
@@ -173,7 +173,7 @@ def test_a_pod_whose_volume_folder_is_missing_waits_for_it(embedded: EmbeddedLfg
     assert eventually(lambda: get(embedded, "pod/x")["status"]["phase"] == "Running")
 
 
-def test_what_a_pod_may_do_is_only_written_down(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+def test_the_security_context_of_a_pod_is_stored_and_has_no_effect(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
     kubectl(embedded, "apply", "--server-side", "-f", "-", stdin=CLAIMED.format(folder=tmp_path))
     assert eventually(lambda: get(embedded, "pod/x")["status"]["phase"] == "Running")
     spec = get(embedded, "pod/x")["spec"]

@@ -1,4 +1,4 @@
-"""Each fault shows as it does on a real cluster, and goes away with it."""
+"""Each fault looks as it does on a real cluster, and ends when it is reset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def waiting(embedded: EmbeddedLfgpods) -> Object:
     return found
 
 
-def test_an_image_that_cannot_be_pulled(embedded: EmbeddedLfgpods) -> None:
+def test_image_pull_fails_the_create_with_image_pull(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(image_pull=True)
     with pytest.raises(KubernetesError, match="cannot be pulled: ErrImagePull") as failed:
         embedded.pods.ensure(OWNER)
@@ -47,7 +47,7 @@ def test_an_image_that_cannot_be_pulled(embedded: EmbeddedLfgpods) -> None:
     assert eventually(lambda: embedded.pods.status(OWNER).status is State.RUNNING)
 
 
-def test_a_pod_that_no_node_takes(embedded: EmbeddedLfgpods) -> None:
+def test_unschedulable_leaves_the_pod_pending(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(unschedulable=True)
     with pytest.raises(KubernetesError, match="0/1 nodes are available") as failed:
         embedded.pods.ensure(OWNER)
@@ -57,7 +57,7 @@ def test_a_pod_that_no_node_takes(embedded: EmbeddedLfgpods) -> None:
     assert b"does not have a host assigned" in refused.stderr
 
 
-def test_a_container_that_crashes(embedded: EmbeddedLfgpods) -> None:
+def test_crash_loop_restarts_the_container_with_back_off(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(crash_loop=True)
     with pytest.raises(KubernetesError, match="exit code 1") as failed:
         embedded.pods.ensure(OWNER)
@@ -68,7 +68,7 @@ def test_a_container_that_crashes(embedded: EmbeddedLfgpods) -> None:
     assert status["restartCount"] == 1
 
 
-def test_a_slow_start(embedded: EmbeddedLfgpods) -> None:
+def test_slow_start_delays_the_container(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(slow_start=2.0)
     started = time.monotonic()
     with pytest.raises(TimeLimitError):
@@ -78,7 +78,7 @@ def test_a_slow_start(embedded: EmbeddedLfgpods) -> None:
     assert time.monotonic() - started >= 2.0
 
 
-def test_an_api_server_that_is_down(embedded: EmbeddedLfgpods) -> None:
+def test_api_down_refuses_connections(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     embedded.host.faults = Faults(api_down=True)
     assert embedded.pods.status(OWNER).status is State.UNKNOWN
@@ -92,7 +92,7 @@ def test_an_api_server_that_is_down(embedded: EmbeddedLfgpods) -> None:
     assert embedded.pods.status(OWNER).status is State.RUNNING
 
 
-def test_a_stream_that_is_dropped(embedded: EmbeddedLfgpods) -> None:
+def test_exec_dropped_after_leaves_the_outcome_unknown(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     embedded.host.faults = Faults(exec_dropped_after=1000)
     with pytest.raises(OutcomeUnknownError) as dropped:
@@ -100,7 +100,7 @@ def test_a_stream_that_is_dropped(embedded: EmbeddedLfgpods) -> None:
     assert 0 < len(dropped.value.stdout) <= 1000
 
 
-def test_a_namespace_that_is_stuck(embedded: EmbeddedLfgpods) -> None:
+def test_namespace_stuck_leaves_the_namespace_terminating(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     embedded.host.faults = Faults(namespace_stuck=True)
     with pytest.raises(TimeLimitError, match="did not go away"):
@@ -113,6 +113,6 @@ def test_a_namespace_that_is_stuck(embedded: EmbeddedLfgpods) -> None:
     assert embedded.pods.delete(OWNER, purge=True).purged
 
 
-def test_other_users_of_the_folder_see_the_faults_too(embedded: EmbeddedLfgpods) -> None:
+def test_other_users_of_the_folder_see_the_same_faults(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(api_down=True)
     assert EmbeddedHost(embedded.host.folder).faults == Faults(api_down=True)

@@ -1,4 +1,4 @@
-"""Server-side apply: what a manager stops saying goes, what others said stays."""
+"""Server-side apply: a field that its manager no longer applies is removed; the fields of others stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lfgpods.hosts.embedded.cluster.field_ownership import ApplyConflictError, a
 Managers = dict[str, list[list[str]]]
 
 
-def test_a_field_that_is_not_applied_any_more_is_removed_and_others_stay() -> None:
+def test_a_field_that_is_no_longer_applied_is_removed_and_others_stay() -> None:
     managers: Managers = {}
     live = apply({}, {"metadata": {"labels": {"a": "1", "b": "2"}}}, "one", managers, force=True)
     live["metadata"]["labels"]["theirs"] = "x"
@@ -20,7 +20,7 @@ def test_a_field_that_is_not_applied_any_more_is_removed_and_others_stay() -> No
     assert live == {"metadata": {"labels": {"a": "1", "theirs": "x"}}, "spec": {"defaulted": True}}
 
 
-def test_a_field_that_another_manager_applied_too_stays() -> None:
+def test_a_field_that_another_manager_also_applied_stays() -> None:
     managers: Managers = {}
     config = {"metadata": {"labels": {"a": "1"}}}
     live = apply({}, config, "one", managers, force=True)
@@ -29,7 +29,7 @@ def test_a_field_that_another_manager_applied_too_stays() -> None:
     assert live["metadata"]["labels"] == {"a": "1"}
 
 
-def test_without_force_another_managers_value_is_a_conflict_that_is_named() -> None:
+def test_without_force_the_value_of_another_manager_is_a_conflict() -> None:
     managers: Managers = {}
     live = apply({}, {"spec": {"replicas": 1}}, "one", managers, force=True)
     with pytest.raises(ApplyConflictError) as conflict:
@@ -43,7 +43,7 @@ def test_without_force_another_managers_value_is_a_conflict_that_is_named() -> N
     ("path", "keys"),
     [("containers", ("name",)), ("volumes", ("name",)), ("volumeMounts", ("mountPath",)), ("env", ("name",))],
 )
-def test_items_of_a_list_are_told_apart_by_their_keys(path: str, keys: tuple[str, ...]) -> None:
+def test_list_items_are_identified_by_their_keys(path: str, keys: tuple[str, ...]) -> None:
     managers: Managers = {}
 
     def config(*names: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_items_of_a_list_are_told_apart_by_their_keys(path: str, keys: tuple[str
     ]
 
 
-def test_a_services_port_keeps_its_node_port_and_one_that_is_left_out_goes() -> None:
+def test_a_service_port_keeps_its_node_port_and_a_dropped_port_is_removed() -> None:
     managers: Managers = {}
 
     def ports(*numbers: int) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def test_a_services_port_keeps_its_node_port_and_one_that_is_left_out_goes() -> 
     assert live["spec"]["ports"] == [{"name": "p80", "port": 80, "protocol": "TCP", "nodePort": 30080}]
 
 
-def test_null_takes_a_field_away_whoever_set_it() -> None:
+def test_null_removes_a_field_of_any_manager() -> None:
     live = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
     config = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
     assert apply(live, config, "one", {}, force=True) == {"spec": {"strategy": {"type": "Recreate"}}}
 
 
-def test_a_merge_patch_sets_and_removes_and_takes_fields_from_their_managers() -> None:
+def test_a_merge_patch_sets_and_removes_fields_and_their_managers_lose_them() -> None:
     managers: Managers = {}
     live = apply({}, {"spec": {"replicas": 1, "paused": True}}, "one", managers, force=True)
     after = patch(live, {"spec": {"replicas": 0, "paused": None}})

@@ -1,4 +1,4 @@
-"""Kinds that are kept and given back, and nothing more: Leases, NetworkPolicies, quotas and limits."""
+"""The kinds without a controller: Leases, NetworkPolicies, quotas and limits. And create, patch and jsonpath."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def patch(embedded: EmbeddedLfgpods, change: Object, *words: str) -> Completed:
 
 
 @pytest.mark.parametrize(("kind", "version", "word", "reference", "spec"), INERT)
-def test_they_are_kept_and_given_back(
+def test_they_can_be_created_read_and_deleted(
     embedded: EmbeddedLfgpods, kind: str, version: str, word: str, reference: str, spec: Object
 ) -> None:
     made = send(embedded, "apply", an_object(kind, version, spec))
@@ -54,7 +54,7 @@ def test_they_are_kept_and_given_back(
     assert get(embedded, word)["items"] == []
 
 
-def test_all_kinds_are_found_together_and_go_with_their_namespace(embedded: EmbeddedLfgpods) -> None:
+def test_all_kinds_are_listed_together_and_deleted_with_their_namespace(embedded: EmbeddedLfgpods) -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": {"app": "a"}}}
     objects = [an_object(kind, version, spec, namespace="a") for kind, version, _, _, spec in INERT]
     other = {**namespace, "metadata": {"name": "other"}}
@@ -66,7 +66,7 @@ def test_all_kinds_are_found_together_and_go_with_their_namespace(embedded: Embe
     assert get(embedded, kinds, "-A", "-l", "app=a")["items"] == []
 
 
-def test_create_says_what_it_made(embedded: EmbeddedLfgpods) -> None:
+def test_create_prints_the_new_objects(embedded: EmbeddedLfgpods) -> None:
     policy = an_object("NetworkPolicy", "networking.k8s.io/v1")
     said = send(embedded, "create", lease(), policy, output=("-o", "name")).stdout
     assert said == b"lease.coordination.k8s.io/x\nnetworkpolicy.networking.k8s.io/x\n"
@@ -76,7 +76,7 @@ def test_create_says_what_it_made(embedded: EmbeddedLfgpods) -> None:
     assert made["spec"] == {"holderIdentity": "me"}
 
 
-def test_create_takes_yaml_too_and_goes_on_after_one_that_it_refuses(embedded: EmbeddedLfgpods) -> None:
+def test_create_reads_yaml_and_continues_after_an_error(embedded: EmbeddedLfgpods) -> None:
     text = "---\n".join(
         f"apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: {name}}}\n" for name in ("x", "x", "y")
     )
@@ -89,7 +89,7 @@ def test_create_takes_yaml_too_and_goes_on_after_one_that_it_refuses(embedded: E
     )
 
 
-def test_create_refuses_what_is_there_and_leaves_it_as_it_is(embedded: EmbeddedLfgpods) -> None:
+def test_create_refuses_an_existing_object_and_does_not_change_it(embedded: EmbeddedLfgpods) -> None:
     send(embedded, "create", lease(holderIdentity="first"))
     second = send(embedded, "create", lease(holderIdentity="second"), output=("-o", "json"))
     assert (second.exit_code, second.stdout) == (1, b"")
@@ -105,7 +105,7 @@ def test_create_needs_the_namespace(embedded: EmbeddedLfgpods) -> None:
     assert kubectl(embedded, "create", stdin="{}").stderr == b"error: must specify one of -f and -k\n"
 
 
-def test_a_patch_of_another_version_is_refused(embedded: EmbeddedLfgpods) -> None:
+def test_a_patch_with_an_old_resource_version_is_a_conflict(embedded: EmbeddedLfgpods) -> None:
     made = json.loads(send(embedded, "create", lease(holderIdentity="a"), output=("-o", "json")).stdout)
     seen = {"resourceVersion": made["metadata"]["resourceVersion"]}
     first = json.loads(patch(embedded, {"metadata": seen, "spec": {"holderIdentity": "b"}}, "-o", "json").stdout)
@@ -124,7 +124,7 @@ def test_a_patch_of_another_version_is_refused(embedded: EmbeddedLfgpods) -> Non
     assert send(embedded, "apply", {**lease(), "metadata": {"name": "x", **seen}}).stderr == second.stderr
 
 
-def test_the_networks_of_the_nodes(embedded: EmbeddedLfgpods) -> None:
+def test_jsonpath_prints_the_fields_of_a_list(embedded: EmbeddedLfgpods) -> None:
     networks = ("kubectl", "get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDRs[*]}")
     assert run(embedded.host, networks).stdout == b"10.244.0.0/24"
     names = ("kubectl", "get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")
@@ -143,7 +143,7 @@ def test_the_networks_of_the_nodes(embedded: EmbeddedLfgpods) -> None:
         ("nodes", "-o", "yaml"),
     ],
 )
-def test_other_forms_of_output_are_refused(embedded: EmbeddedLfgpods, words: tuple[str, ...]) -> None:
+def test_other_output_formats_are_errors(embedded: EmbeddedLfgpods, words: tuple[str, ...]) -> None:
     refused = kubectl(embedded, "get", *words)
     assert (refused.exit_code, refused.stdout) == (1, b"")
     assert b"the embedded host has no output format" in refused.stderr

@@ -1,4 +1,4 @@
-"""Pods as processes: they outlive their makers, end for good, and are safe with many makers at once."""
+"""Pods as processes: they outlive the process that creates them, end completely, and allow concurrent creates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from lfgpods import Command, Owner, Request, State
-from lfgpods.hosts.embedded.sandbox import container, processes
+from lfgpods.hosts.embedded.sandbox import container
+from lfgpods.hosts.embedded.sandbox.processes import processes_with
 from lfgpods.hosts.run import run
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 from tests.waiting import eventually
@@ -24,11 +25,11 @@ needs_sandboxes = pytest.mark.skipif(not container.isolates(), reason="bubblewra
 
 
 def unique_seconds() -> str:
-    """A number for `sleep` by which one process is found again."""
+    """A number for `sleep` that identifies one process."""
     return str(10**8 + secrets.randbelow(10**8))
 
 
-def processes_with(word: str) -> list[int]:
+def pids_of(word: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -43,7 +44,7 @@ def processes_with(word: str) -> list[int]:
 def either(
     request: pytest.FixtureRequest, embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch
 ) -> EmbeddedLfgpods:
-    """An embedded host with bubblewrap, and one without."""
+    """An embedded host, once with and once without bubblewrap."""
     if request.param == "sandbox" and not container.isolates():
         pytest.skip("bubblewrap does not work on this machine")
     if request.param == "plain":
@@ -51,7 +52,7 @@ def either(
     return embedded
 
 
-def test_the_main_job(either: EmbeddedLfgpods) -> None:
+def test_a_pod_is_created_used_deleted_and_brought_back_with_its_data(either: EmbeddedLfgpods) -> None:
     pods = either.pods
     pod = pods.ensure(OWNER)
     assert pod.status is State.RUNNING
@@ -67,20 +68,20 @@ def test_the_main_job(either: EmbeddedLfgpods) -> None:
     assert not Path(pod.volume).exists()
 
 
-def test_a_deleted_pod_leaves_no_process(either: EmbeddedLfgpods) -> None:
+def test_a_deleted_pod_leaves_no_processes(either: EmbeddedLfgpods) -> None:
     quiet, deaf = unique_seconds(), unique_seconds()
     either.pods.ensure(OWNER)
     either.pods.exec(
         OWNER, Command(f"(sleep {quiet} >/dev/null 2>&1 &) ; (trap '' TERM; exec sleep {deaf}) >/dev/null 2>&1 &")
     )
-    assert eventually(lambda: processes_with(deaf))
+    assert eventually(lambda: pids_of(deaf))
     name = json.loads(run(either.host, ("kubectl", "get", "pods", "-n", "proj-a", "-o", "json")).stdout)
     pod = name["items"][0]["metadata"]["name"]
     run(either.host, ("kubectl", "delete", "pod", pod, "-n", "proj-a", "--grace-period=1"))
-    assert eventually(lambda: not processes_with(quiet) and not processes_with(deaf))
+    assert eventually(lambda: not pids_of(quiet) and not pids_of(deaf))
 
 
-def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLfgpods) -> None:
+def test_a_killed_container_is_restarted(either: EmbeddedLfgpods) -> None:
     pod = either.pods.ensure(OWNER)
     folder = next((either.host.folder / "pods").glob("*/0"))
     os.kill(json.loads((folder / "identity.json").read_text())["pid"], 9)
@@ -94,7 +95,7 @@ def test_a_container_whose_process_is_killed_is_started_again(either: EmbeddedLf
     assert either.pods.exec(OWNER, Command("true"))
 
 
-def test_a_container_whose_maker_died_before_noting_it_is_found_again(either: EmbeddedLfgpods) -> None:
+def test_a_container_is_found_again_if_its_starter_died_before_saving_the_identity(either: EmbeddedLfgpods) -> None:
     either.pods.ensure(OWNER)
     noted = next((either.host.folder / "pods").glob("*/0/identity.json"))
     before = noted.read_text()
@@ -107,7 +108,7 @@ def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
     embedded: EmbeddedLfgpods, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(container, "isolates", lambda: False)
-    container._warn_once.cache_clear()
+    container._warn_not_isolated.cache_clear()
     with caplog.at_level(logging.WARNING, logger="lfgpods"):
         embedded.pods.ensure(OWNER)
         embedded.pods.ensure(Owner.project("b"))
@@ -116,7 +117,7 @@ def test_without_bubblewrap_a_warning_says_that_nothing_is_isolated(
 
 
 @needs_sandboxes
-def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embedded: EmbeddedLfgpods) -> None:
+def test_a_sandbox_can_write_only_to_its_volume_on_the_machine(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     for path in ("/", "/usr", "/etc", "/opt", "/sys", "/proc/sys/vm", "/mnt", "/var/lib"):
         result = embedded.pods.exec(OWNER, Command(f"touch {path}/lfgpods-was-here"))
@@ -136,14 +137,14 @@ def test_a_sandbox_writes_to_its_volume_and_to_nothing_else_of_the_machine(embed
 
 
 @needs_sandboxes
-def test_the_memory_limit_holds_for_each_process(embedded: EmbeddedLfgpods) -> None:
+def test_the_memory_limit_applies_to_each_process(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER, Request(memory="64Mi", memory_requests="16Mi"))
     result = embedded.pods.exec(OWNER, Command("head -c 200000000 /dev/zero | tail -c 150000000 | wc -c"))
     assert b"memory exhausted" in result.stderr
     assert embedded.pods.exec(OWNER, Command("seq 100000 | sort | tail -1")).stdout == b"99999\n"
 
 
-def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: EmbeddedLfgpods) -> None:
+def test_concurrent_creates_make_one_pod_that_outlives_them(embedded: EmbeddedLfgpods) -> None:
     script = "from lfgpods import *\nwith PodManager() as m: print(m.ensure(Owner.project('a')).pod_name)"
     environment = {**os.environ, **embedded.environment}
     makers = [
@@ -157,7 +158,9 @@ def test_a_pod_outlives_its_maker_and_many_makers_at_once_make_one(embedded: Emb
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shutting_down_an_embedded_host_leaves_no_process_and_no_file(
+    isolated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not isolated:
         monkeypatch.setattr(container, "isolates", lambda: False)
     seconds = unique_seconds()
@@ -165,12 +168,9 @@ def test_nothing_is_left_of_an_embedded_host(isolated: bool, monkeypatch: pytest
         embedded.pods.ensure(OWNER)
         embedded.pods.exec(OWNER, Command(f"sleep {seconds} >/dev/null 2>&1 &"))
         folder = embedded.host.folder
-        assert processes_with(seconds)
-        keepers = [path.parent for path in folder.glob("pods/*/*/identity.json")]
-    left: list[processes.Identity] = []
-    for keeper in keepers:
-        processes.with_environment(f"{container.MARK}={keeper}", left.append)
-    assert left == []
-    assert eventually(lambda: not processes_with(seconds))
+        assert eventually(lambda: pids_of(seconds))
+        folders = [path.parent for path in folder.glob("pods/*/*/identity.json")]
+    assert [process for one in folders for process in processes_with(f"{container.MARKER}={one}")] == []
+    assert eventually(lambda: not pids_of(seconds))
     assert not folder.exists()
     assert not folder.parent.exists()

@@ -1,4 +1,4 @@
-"""lfgpods.testing, as somebody uses it who builds on lfgpods."""
+"""lfgpods.testing, used as a third party would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lfgpods.testing import EmbeddedLfgpods
 pytest_plugins = ["lfgpods.testing"]
 
 
-def test_the_fixture_serves_the_python_functions_too(lfgpods_embedded: EmbeddedLfgpods) -> None:
+def test_the_fixture_also_serves_the_python_functions(lfgpods_embedded: EmbeddedLfgpods) -> None:
     made, pod = lfgpods.manage_kubernetes_pod(project_id="a")
     assert made
     assert pod is not None
@@ -20,6 +20,6 @@ def test_the_fixture_serves_the_python_functions_too(lfgpods_embedded: EmbeddedL
     assert lfgpods.delete_kubernetes_pod(project_id="a", preserve_data=False)
 
 
-def test_without_pytest_only_the_fixture_is_missing() -> None:
+def test_without_pytest_only_the_fixture_fails() -> None:
     with pytest.raises(RuntimeError, match="pip install pytest"):
         testing._without_pytest()
