@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def test_an_exception_undoes_the_changes_of_its_transaction_only(tmp_path: Path)
         add(storage, "b", fail=True)
     add(storage, "c")
     assert names(Storage(tmp_path / "host")) == ["a", "c"]
+
+
+def test_concurrent_transactions_lose_no_change(tmp_path: Path) -> None:
+    add(Storage(tmp_path), "a")
+
+    def count(_: int) -> None:
+        with Storage(tmp_path).transaction() as objects:
+            labels = objects.all(NAMESPACE)[0].obj["metadata"].setdefault("labels", {})
+            labels["count"] = str(int(labels.get("count", 0)) + 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(40)))
+    with Storage(tmp_path).transaction() as objects:
+        assert objects.all(NAMESPACE)[0].obj["metadata"]["labels"] == {"count": "40"}
 
 
 def test_only_the_owner_can_read_the_folder_and_the_file(tmp_path: Path) -> None:
