@@ -5,13 +5,9 @@ Commands are argument vectors; the host does whatever quoting its shell needs. E
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    pass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -70,33 +66,8 @@ class Host(Protocol):
     def when_full(self, make_room: Callable[[], object]) -> None:
         """Have MAKE_ROOM called, from a thread of its own, when a command waits because no more can be open."""
 
-    def open(
-        self,
-        argv: Sequence[str],
-        *,
-        after: Sequence[Sequence[str]] = (),
-        beside: Sequence[Sequence[str]] = (),
-        ends_with_us: bool = False,
-    ) -> Process:
-        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost.
-
-        The commands in AFTER run first, each only if the one before it ended with 0, on the same streams; the first
-        other exit code ends them all. So several steps cost one round trip.
-
-        The commands BESIDE run one after the other while all those do, without stdin. What they write to stdout
-        comes once the others have ended with 0; how they end, and why, is not told.
-        """
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
+        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost."""
 
     def close(self) -> None:
         """Give the connection back; a later command opens a new one."""
-
-
-def in_sequence(commands: Sequence[Sequence[str]], *, beside: Sequence[Sequence[str]] = ()) -> tuple[str, ...]:
-    """One argument vector that does in a shell what `Host.open` says; COMMANDS are those it comes after, and it."""
-    if len(commands) == 1 and not beside:
-        return tuple(commands[0])
-    *first, last = map(shlex.join, commands)
-    if not beside:
-        return ("sh", "-c", " && ".join([*first, f"exec {last}"]))
-    aside, main = "; ".join(map(shlex.join, beside)), " && ".join([*first, last, "cat <&3"])
-    return ("sh", "-c", f"exec 4<&0; {{ {aside}; }} </dev/null 2>/dev/null 4<&- | {{ {main}; }} 3<&0 <&4 4<&-")

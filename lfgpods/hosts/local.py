@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lfgpods.core.errors import HostError
-from lfgpods.hosts.base import Output, in_sequence
+from lfgpods.hosts.base import Output
 
 _CHUNK = 65536
 
@@ -28,17 +28,10 @@ class LocalHost:
     def when_full(self, make_room: Callable[[], object]) -> None:
         """It never is."""
 
-    def open(
-        self,
-        argv: Sequence[str],
-        *,
-        after: Sequence[Sequence[str]] = (),
-        beside: Sequence[Sequence[str]] = (),
-        ends_with_us: bool = False,
-    ) -> LocalProcess:
-        pipe, words = subprocess.PIPE, in_sequence([*after, argv], beside=beside)
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
+        pipe = subprocess.PIPE
         try:
-            child = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+            child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         except FileNotFoundError:
             return self.open(["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]])
         except OSError as error:

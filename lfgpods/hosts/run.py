@@ -9,55 +9,38 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import HostError, TimeLimitError
 from lfgpods.hosts.base import Completed, Host, Process
-
-if TYPE_CHECKING:
-    pass
-
 
 log = logging.getLogger(__name__)
 
 
 LONGEST_ANSWER = 256 << 20
-"""Bytes; a list of 3,000 pods is about 16 MiB."""
-
-
+"""Bytes. A list of 3,000 pods is about 16 MiB."""
 SIDE_BY_SIDE = 4
-"""Commands of one caller at the same time, who has to leave some channels of a connection to others."""
-
-
+"""How many commands one caller may run at once; the rest of the connection's channels are for others."""
 _GIVEN_UP_WITHIN = 0.5
 
 
-def run(
-    host: Host,
-    argv: Sequence[str],
-    *,
-    after: Sequence[Sequence[str]] = (),
-    beside: Sequence[Sequence[str]] = (),
-    stdin: bytes = b"",
-    timeout: float = 60.0,
-    meanwhile: Callable[[], object] | None = None,
-) -> Completed:
-    """Run a command, with those AFTER which it comes and those BESIDE it, to its end on HOST; see `Host.open`.
+def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
+    """Run a command on HOST to its end. STDIN is meant for kilobytes, not for bulk.
 
-    STDIN is meant for kilobytes, not for bulk. MEANWHILE is called as soon as all is on its way to the host.
-
-    Raises TimeLimitError after TIMEOUT seconds and HostError when the host is lost or answers without end.
+    Raises TimeLimitError after TIMEOUT seconds, and HostError if the host is lost or answers without end.
     """
-    with closing(host.open(argv, after=after, beside=beside, ends_with_us=not stdin)) as process:
-        if stdin:
-            with suppress(BrokenPipeError):  # its exit code and stderr say why it took no more
-                process.write(stdin)
-            process.close_stdin()
-        if meanwhile is not None:
-            meanwhile()
-        stdout = bytearray()
-        exit_code, stderr = _to_its_end(process, host, (*beside, *after, argv), stdout.extend, timeout, timeout)
-        return Completed(exit_code, bytes(stdout), stderr)
+    stdout, stderr = bytearray(), bytearray()
+    with closing(host.open(argv, ends_with_us=not stdin)) as process:
+        write_stdin(process, stdin)
+        code = read_to_end(process, host, (argv,), stdout.extend, stderr.extend, timeout=timeout)
+    return Completed(code, bytes(stdout), bytes(stderr))
+
+
+def write_stdin(process: Process, stdin: bytes) -> None:
+    """Send all of STDIN and its end, if there is any."""
+    if stdin:
+        with suppress(BrokenPipeError):  # the exit code and stderr say why it takes no more
+            process.write(stdin)
+        process.close_stdin()
 
 
 @dataclass(frozen=True)
@@ -78,8 +61,18 @@ def run_side_by_side(host: Host, streams: Sequence[Stream], *, timeout: float, s
 
     def run_one(stream: Stream) -> Completed:
         with closing(host.open(stream.argv, ends_with_us=True)) as process:
-            exit_code, stderr = _to_its_end(process, host, (stream.argv,), stream.on_stdout, timeout, silence, given_up)
-            return Completed(exit_code, b"", stderr)
+            stderr = bytearray()
+            code = read_to_end(
+                process,
+                host,
+                (stream.argv,),
+                stream.on_stdout,
+                stderr.extend,
+                timeout=timeout,
+                silence=silence,
+                given_up=given_up,
+            )
+            return Completed(code, b"", bytes(stderr))
 
     with ThreadPoolExecutor(min(len(streams), SIDE_BY_SIDE), "lfgpods-stream") as pool:
         try:
@@ -89,18 +82,24 @@ def run_side_by_side(host: Host, streams: Sequence[Stream], *, timeout: float, s
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _to_its_end(
+def read_to_end(
     process: Process,
     host: Host,
     commands: Sequence[Sequence[str]],
     on_stdout: Callable[[bytes], object],
+    on_stderr: Callable[[bytes], object],
+    *,
     timeout: float,
-    silence: float,
+    silence: float = float("inf"),
     given_up: threading.Event | None = None,
-) -> tuple[int, bytes]:
-    """Read from PROCESS to its end, or until it is GIVEN_UP; its exit code and stderr."""
+) -> int:
+    """Read the output of PROCESS, which runs COMMANDS, until it ends. Returns its exit code.
+
+    Raises TimeLimitError after TIMEOUT seconds, or SILENCE seconds without output, and HostError if the host is lost,
+    answers without end, or GIVEN_UP is set.
+    """
     start = heard = time.monotonic()
-    name, stderr, size = commands[-1][0], bytearray(), 0
+    name, size = commands[-1][0], 0
     while True:
         left = min(start + timeout, heard + silence) - time.monotonic()
         output = process.read(left if given_up is None else min(left, _GIVEN_UP_WITHIN))
@@ -114,13 +113,13 @@ def _to_its_end(
                 "Check LFGPODS_KUBECTL: what is called there does not answer as kubectl does.",
                 code="bad_answer",
             )
-        stderr += output.stderr
+        on_stderr(output.stderr)
         if output.stdout:
             on_stdout(output.stdout)
         code = process.exit_code
         if output.ended and code is not None:
             log.debug("%.3f s, exit code %d: %s", now - start, code, _shown(commands))
-            return code, bytes(stderr)
+            return code
         if output.ended or (given_up is not None and given_up.is_set()):
             raise HostError(
                 f"{name} on {host.name} ended without an exit code: the connection was lost, or it was killed",

@@ -1,6 +1,7 @@
-"""Typed kubectl verbs over a host. The only place that knows kubectl's words and its errors.
+"""kubectl's verbs over a host: the only place that knows how kubectl is called.
 
-Each call is one remote command. What kubectl refuses is a KubernetesError whose code says what kind of refusal.
+Each method is one remote command. Those that end in `_step` return a step of a round trip instead. If kubectl refuses,
+they raise a KubernetesError whose code says why.
 """
 
 from __future__ import annotations
@@ -8,21 +9,25 @@ from __future__ import annotations
 import codecs
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.hosts.base import Completed, Host, Process
+from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.hosts.run import Stream, run, run_side_by_side
 from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
 from lfgpods.kube.lists import PagedList
 from lfgpods.kube.schema import checked
 
+T = TypeVar("T")
+
 FIELD_MANAGER = "lfgpods"
 LABEL_FIELD_MANAGER = "lfgpods-labels"
 REQUEST_TIMEOUT = 20.0
+APPLY_TIMEOUT = 60.0
 APPLY_TRIES = 5
 PAGE_TIMEOUT = 65.0
 FEW_TIMEOUT = 3.0
@@ -33,65 +38,30 @@ _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its
 _PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
 
 
-class HostStep(Protocol):
-    """A command of the host's that goes before kubectl in the same round trip."""
-
-    @property
-    def argv(self) -> Sequence[str]: ...
-
-    def take(self, completed: Completed) -> Completed:
-        """What is left of COMPLETED for kubectl's part. Raises the step's own error if it was the step that failed."""
-
-
 class Kubectl:
     """kubectl on HOST; COMMAND is how it is called there, such as ("k3s", "kubectl")."""
 
     def __init__(self, host: Host, command: Sequence[str] = ("kubectl",)) -> None:
-        self._host = host
+        self.host = host
         self._command = tuple(command)
 
     def get(self, references: Sequence[str], namespace: str) -> list[Object]:
         """The objects named by REFERENCES ("kind/name", of the cluster or of NAMESPACE) that exist."""
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-    def create_and_get(
-        self,
-        obj: Object,
-        references: Sequence[str],
-        namespace: str,
-        *,
-        beside: Sequence[Sequence[str]] = (),
-        meanwhile: Callable[[], object] | None = None,
-    ) -> tuple[Object, list[Object], str]:
-        """Make OBJ, which must not be there yet, and then `get`, in one round trip with the commands BESIDE them.
+    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[Object]]:
+        """The step that does what `get` does."""
+        return self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-        MEANWHILE is called while the answer is waited for.
-        Returns the object as it was made, what is there, and what those wrote: lines that are no JSON. Raises
-        KubernetesError `already_exists`, with nothing made, where another caller was first.
-        """
-        # OBJ is of our own making: the cluster's schema takes longer to load than all else that this does.
-        create = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
-        get = ("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
-        payload = json.dumps(obj).encode()
-        answer = self._run(
-            *get, after=[create], beside=beside, meanwhile=meanwhile, stdin=payload, timeout=2 * REQUEST_TIMEOUT
-        )
-        objects, said = self._parsed(answer)
-        made, *found = objects or [{}]
-        if made.get("kind") != obj["kind"]:
-            raise bad_answer(self._host, answer.decode(errors="replace"))
-        return made, found, said
-
-    def list_command(self, kind: str, form: str) -> tuple[str, ...]:
-        """The command that writes what FORM (name, or a jsonpath without braces in its answer) makes of all of a KIND.
-
-        Goes beside another one in the same round trip.
-        """
-        return self._argv("get", kind, "-o", form, *_API)
+    def create_step(self, obj: Object) -> Step[Object]:
+        """The step that creates OBJ and returns it; `already_exists` if another caller was first."""
+        # OBJ is of our own making: loading the cluster's schema takes longer than all else that this does.
+        argv = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
+        return Step(argv, self._one_object, json.dumps(obj).encode())
 
     def list_text(self, kind: str, form: str) -> str:
-        """What `list_command` writes."""
-        return self._run(*self.list_command(kind, form)[len(self._command) :]).decode(errors="replace")
+        """All objects of a KIND, as FORM (name, or a jsonpath) prints them."""
+        return self._ask("get", kind, "-o", form, *_API).decode(errors="replace")
 
     def get_pods(self, namespace: str, selector: str) -> list[Object]:
         """The pods of NAMESPACE that SELECTOR matches."""
@@ -114,12 +84,12 @@ class Kubectl:
             if not pending:
                 return [obj for one in lists for obj in one.objects]
             self._next_pages(pending, silence)
-        raise bad_answer(self._host, f"more than {MOST_PAGES} pages")
+        raise bad_answer(self.host, f"more than {MOST_PAGES} pages")
 
     def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
         streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
         try:
-            ended = run_side_by_side(self._host, streams, timeout=PAGE_TIMEOUT, silence=silence)
+            ended = run_side_by_side(self.host, streams, timeout=PAGE_TIMEOUT, silence=silence)
             for one, completed in zip(lists, ended, strict=True):
                 if completed.exit_code == 0:
                     one.end_page()
@@ -129,7 +99,7 @@ class Kubectl:
                     raise refused
                 one.start_again()
         except ValueError as error:
-            raise bad_answer(self._host, str(error)) from error
+            raise bad_answer(self.host, str(error)) from error
 
     def get_all(self, kind: str, selector: str = "") -> list[Object]:
         """All objects of a KIND of the cluster's own, or those that SELECTOR matches."""
@@ -142,59 +112,57 @@ class Kubectl:
         return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
 
     def apply(
-        self,
-        objects: Sequence[Object],
-        *,
-        field_manager: str = FIELD_MANAGER,
-        validate: bool = False,
-        first: HostStep | None = None,
-        after: Sequence[Sequence[str]] = (),
-        then: Sequence[str] | None = None,
+        self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, before: Sequence[Step[Any]] = ()
     ) -> list[Object]:
-        """Apply OBJECTS in their order by server-side apply; returns them as the cluster has them now.
+        """Apply OBJECTS in their order by server-side apply. Returns them as the cluster has them now.
 
-        With VALIDATE a field that the cluster's schema does not know is refused; to load the schema takes a while.
+        The steps BEFORE it travel in the same round trip. See `send` for conflicts.
+        """
+        trip = RoundTrip()
+        for step in before:
+            trip.add(step)
+        applied = trip.add(self.apply_step(objects, field_manager=field_manager))
+        self.send(trip)
+        return applied.result
 
-        FIRST and then the commands AFTER go before it in the same round trip; nothing is applied where one fails.
-        THEN goes behind it, once all is applied. Does it again where somebody else made or changed one of them at
-        the same moment.
+    def apply_step(
+        self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, validate: bool = False
+    ) -> Step[list[Object]]:
+        """The step that does what `apply` does.
+
+        With VALIDATE, a field that the cluster's schema does not know is refused; loading the schema takes a while.
         """
         payload = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).encode()
-        manager = f"--field-manager={field_manager}"
-        checks = f"--validate={str(validate).lower()}"
-        argv = ("apply", "--server-side", "--force-conflicts", manager, checks, "-f", "-", "-o", "json", *_API)
+        flags = (f"--field-manager={field_manager}", f"--validate={str(validate).lower()}", "-f", "-", "-o", "json")
+        return self._objects_step("apply", "--server-side", "--force-conflicts", *flags, *_API, stdin=payload)
 
-        def try_it() -> list[Object]:
-            return self._objects(*argv, stdin=payload, timeout=60.0, first=first, after=after, then=then)
-
+    def send(self, trip: RoundTrip, *, timeout: float = APPLY_TIMEOUT) -> None:
+        """Send TRIP to the host; again if somebody else made or changed one of its objects at the same moment."""
         for _ in range(APPLY_TRIES - 1):
             try:
-                return try_it()
+                trip.send(self.host, timeout=timeout)
+                return
             except KubernetesError as error:
                 if error.code not in ("already_exists", "conflict"):
                     raise
-        return try_it()
+        trip.send(self.host, timeout=timeout)
 
     def patch(self, reference: str, namespace: str, patch: Object) -> Object:
-        """Merge PATCH into one object, of the cluster or of NAMESPACE; returns it as it is then.
+        """Merge PATCH into one object, of the cluster or of NAMESPACE. Returns it as it is then.
 
-        Raises KubernetesError `conflict` where PATCH names a resourceVersion and the object has another by now.
+        Raises KubernetesError `conflict` if PATCH names a resourceVersion and the object has another by now.
         """
-        words = self.patch_command(reference, namespace, patch, "json")
-        found = self._objects(*words[len(self._command) :])
-        if not found:
-            raise bad_answer(self._host, "")
-        return found[0]
+        return self._do(self.patch_step(reference, namespace, patch))
 
-    def patch_command(self, reference: str, namespace: str, patch: Object, form: str = "name") -> tuple[str, ...]:
-        """The command that does what `patch` does, to go ahead of another one in the same round trip."""
+    def patch_step(self, reference: str, namespace: str, patch: Object) -> Step[Object]:
+        """The step that does what `patch` does."""
         change = ("--type=merge", "-p", json.dumps(patch))
-        return self._argv("patch", reference, "-n", namespace, *change, "-o", form, *_API)
+        return Step(self._argv("patch", reference, "-n", namespace, *change, "-o", "json", *_API), self._one_object)
 
-    def annotation(self, reference: str, namespace: str, key: str, value: str | None) -> tuple[str, ...]:
-        """The command that sets an annotation, or takes it off, ahead of another one in the same round trip."""
+    def annotate_step(self, reference: str, namespace: str, key: str, value: str | None) -> Step[bytes]:
+        """The step that sets an annotation, or removes it if VALUE is None."""
         change = f"{key}-" if value is None else f"{key}={value}"
-        return self._argv("annotate", reference, "-n", namespace, "--overwrite", change, *_API)
+        return Step(self._argv("annotate", reference, "-n", namespace, "--overwrite", change, *_API), self._stdout)
 
     def delete(
         self,
@@ -203,39 +171,45 @@ class Kubectl:
         *,
         wait: float | None = None,
         at_once: bool = False,
-        after: Sequence[Sequence[str]] = (),
+        before: Sequence[Step[Any]] = (),
     ) -> None:
         """Delete the objects that exist; with WAIT, until they are gone.
 
-        AT_ONCE asks no node whether what they stand for has ended: only for pods that are known to have.
-        The commands AFTER go before it in the same round trip.
+        AT_ONCE asks no node whether the pods have ended: only for pods that are known to have.
+        The steps BEFORE it travel in the same round trip.
         Raises TimeLimitError after WAIT seconds; the deletion then goes on in the cluster.
         """
         argv = ("delete", *references, "-n", namespace, "--ignore-not-found")
         if wait is None:
-            self._run(*argv, *(("--force", "--grace-period=0") if at_once else ()), "--wait=false", after=after)
+            trip = RoundTrip()
+            for step in before:
+                trip.add(step)
+            force = ("--force", "--grace-period=0") if at_once else ()
+            trip.add(Step(self._argv(*argv, *force, "--wait=false"), self._stdout))
+            trip.send(self.host, timeout=REQUEST_TIMEOUT)
             return
         limit = f"--timeout={max(1, int(wait))}s"
         try:
-            self._run(*argv, "--wait", limit, timeout=wait + 5, after=after)
+            self._ask(*argv, "--wait", limit, timeout=wait + 5)
         except KubernetesError as error:
             if "timed out waiting" not in error.message:
                 raise
             raise still_there(references, namespace, wait) from error
 
     def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
-        """Delete all objects of KIND in NAMESPACE that SELECTOR matches, and do not wait for it."""
-        self._run(*self.delete_selected_command(kind, namespace, selector)[len(self._command) :])
+        """Delete all objects of KIND in NAMESPACE that SELECTOR matches, without waiting."""
+        self._do(self.delete_selected_step(kind, namespace, selector))
 
-    def delete_selected_command(self, kind: str, namespace: str, selector: str) -> tuple[str, ...]:
-        """The command that does what `delete_selected` does, to go behind another one in the same round trip."""
-        return self._argv("delete", kind, "-n", namespace, "-l", selector, "--ignore-not-found", "--wait=false", *_API)
+    def delete_selected_step(self, kind: str, namespace: str, selector: str) -> Step[bytes]:
+        """The step that does what `delete_selected` does."""
+        argv = self._argv("delete", kind, "-n", namespace, "-l", selector, "--ignore-not-found", "--wait=false", *_API)
+        return Step(argv, self._stdout)
 
     def wait_gone(self, reference: str, namespace: str, timeout: float) -> None:
         """Wait until the object that now has this name is gone. Raises TimeLimitError after TIMEOUT seconds."""
         limit = f"--timeout={max(1, int(timeout))}s"
         try:
-            self._run("wait", "--for=delete", reference, "-n", namespace, limit, timeout=timeout + 5)
+            self._ask("wait", "--for=delete", reference, "-n", namespace, limit, timeout=timeout + 5)
         except KubernetesError as error:
             if error.code == "not_found":
                 return
@@ -252,7 +226,7 @@ class Kubectl:
         limit = f"--request-timeout={max(1, int(timeout) + 5)}s"
         argv = self._argv("get", "pods", "-n", namespace, "-l", selector, "--watch", "-o", "json", limit)
         deadline = time.monotonic() + timeout
-        with closing(self._host.open(argv, ends_with_us=True)) as process:
+        with closing(self.host.open(argv, ends_with_us=True)) as process:
             decode = codecs.getincrementaldecoder("utf-8")("replace").decode
             decoder, text, stderr = json.JSONDecoder(), "", b""
             while time.monotonic() < deadline:
@@ -264,13 +238,13 @@ class Kubectl:
                         pod, end = decoder.raw_decode(text)
                     except (ValueError, RecursionError) as error:
                         if len(text) > LONGEST_OBJECT or text[0] != "{":
-                            raise bad_answer(self._host, text) from error
+                            raise bad_answer(self.host, text) from error
                         break
                     text = text[end:]
                     try:
                         yield checked(pod)
                     except (KeyError, TypeError) as error:
-                        raise bad_answer(self._host, str(pod)) from error
+                        raise bad_answer(self.host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
                         raise kubectl_error(Completed(process.exit_code, b"", stderr), self._command)
@@ -279,7 +253,7 @@ class Kubectl:
 
     def exec(self, namespace: str, pod: str, argv: Sequence[str]) -> Process:
         """Start ARGV in POD with stdin passed on."""
-        return self._host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
+        return self.host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
         """What kubectl meant when an exec ended before anything ran in the pod."""
@@ -288,60 +262,36 @@ class Kubectl:
     def _argv(self, *words: str) -> tuple[str, ...]:
         return (*self._command, *words)
 
-    def _run(
-        self,
-        *words: str,
-        stdin: bytes = b"",
-        timeout: float = REQUEST_TIMEOUT,
-        first: HostStep | None = None,
-        after: Sequence[Sequence[str]] = (),
-        then: Sequence[str] | None = None,
-        beside: Sequence[Sequence[str]] = (),
-        meanwhile: Callable[[], object] | None = None,
-    ) -> bytes:
-        ahead = [first.argv, *after] if first else [*after]
-        *ahead, last = [*ahead, self._argv(*words), then] if then else [*ahead, self._argv(*words)]
-        completed = run(self._host, last, after=ahead, beside=beside, meanwhile=meanwhile, stdin=stdin, timeout=timeout)
-        if first is not None:
-            completed = first.take(completed)
+    def _do(self, step: Step[T], *, timeout: float = REQUEST_TIMEOUT) -> T:
+        return step.parse(run(self.host, step.argv, stdin=step.stdin, timeout=timeout))
+
+    def _ask(self, *words: str, timeout: float = REQUEST_TIMEOUT) -> bytes:
+        return self._do(Step(self._argv(*words), self._stdout), timeout=timeout)
+
+    def _objects(self, *words: str) -> list[Object]:
+        return self._do(self._objects_step(*words))
+
+    def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[Object]]:
+        return Step(self._argv(*words), self._parsed, stdin)
+
+    def _stdout(self, completed: Completed) -> bytes:
         if completed.exit_code != 0:
             raise kubectl_error(completed, self._command)
         return completed.stdout
 
-    def _objects(
-        self,
-        *words: str,
-        stdin: bytes = b"",
-        timeout: float = REQUEST_TIMEOUT,
-        first: HostStep | None = None,
-        after: Sequence[Sequence[str]] = (),
-        then: Sequence[str] | None = None,
-    ) -> list[Object]:
-        answer = self._run(*words, stdin=stdin, timeout=timeout, first=first, after=after, then=then)
-        if after:
-            answer = answer[max(0, answer.find(b"{")) :]  # without what those wrote
-        objects, rest = self._parsed(answer)
-        if rest and not then:
-            raise bad_answer(self._host, rest)
-        return objects
-
-    def _parsed(self, answer: bytes) -> tuple[list[Object], str]:
-        """The objects that ANSWER begins with, and the text behind them."""
+    def _parsed(self, completed: Completed) -> list[Object]:
+        """The object or the items of the list that kubectl printed; empty if it printed nothing."""
+        answer = self._stdout(completed)
         try:
-            documents, rest = _documents(answer.decode())
-            return [checked(obj) for document in documents for obj in _items(document)], rest
+            return [checked(obj) for obj in _items(json.loads(answer))] if answer.strip() else []
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise bad_answer(self._host, answer.decode(errors="replace")) from error
+            raise bad_answer(self.host, answer.decode(errors="replace")) from error
 
-
-def _documents(text: str) -> tuple[list[Any], str]:
-    """The JSON objects that follow one another at the beginning of TEXT, and the rest of it."""
-    decoder, found, text = json.JSONDecoder(), [], text.strip()
-    while text.startswith("{"):
-        document, end = decoder.raw_decode(text)
-        found.append(document)
-        text = text[end:].lstrip()
-    return found, text
+    def _one_object(self, completed: Completed) -> Object:
+        objects = self._parsed(completed)
+        if len(objects) != 1:
+            raise bad_answer(self.host, completed.stdout.decode(errors="replace"))
+        return objects[0]
 
 
 def _items(document: Any) -> list[Any]:

@@ -6,7 +6,9 @@ import logging
 import posixpath
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
@@ -14,6 +16,7 @@ from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.core.spec import PodSpec
+from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.kube.diagnosis import has_ended, is_terminating, ready_pod
 from lfgpods.kube.kubectl import LABEL_FIELD_MANAGER
 from lfgpods.kube.labels import DELETED_AT, PROVISIONED, owner_record
@@ -125,7 +128,7 @@ class PodDeployer:
         """
         names = names_of(owner)
         in_folder = drawn.volume is not None
-        preparation = self._preparation(owner, snapshot, root_is_made) if in_folder else None
+        preparation = self._prepare_step(owner, snapshot, root_is_made) if in_folder else None
         if in_folder and _is_bound_to_another(snapshot):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
@@ -146,14 +149,18 @@ class PodDeployer:
         tie = (
             self._pin_to_node(snapshot) if preparation is not None else None
         )  # which sees to it that the folder is here
-        before = self._pin_commands(snapshot, tie) if in_folder else self._note_classes()
+        trip = RoundTrip()
+        folder = trip.add(preparation) if preparation else None
+        for step in self._pin_steps(snapshot, tie) if in_folder else self._note_classes():
+            trip.add(step)
         if is_marked_deleted(snapshot):
-            before.append(self._kubectl.annotation(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
+            trip.add(self._kubectl.annotate_step(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
         by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
-        then = lock.release_command
-        applied = self._kubectl.apply(objects, validate=by_hand, first=preparation, after=before, then=then)
-        lock.released()
-        made = owner_objects(applied)
+        applied = trip.add(self._kubectl.apply_step(objects, validate=by_hand))
+        trip.add(lock.release_step(), required=False)
+        self._kubectl.send(trip)
+        lock.release()
+        made = owner_objects(applied.result)
         if made.deployment is not None:
             made.deployment["status"] = {}  # it is that of the pods before
         kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}
@@ -161,16 +168,16 @@ class PodDeployer:
         files = (
             f"the files in {volume_folder(snapshot, names, self._settings.volume_root)}" if in_folder else "its files"
         )
-        return made, recovery_notices(snapshot, files, kept=preparation is not None and preparation.kept)
+        return made, recovery_notices(snapshot, files, kept=folder is not None and folder.result.kept)
 
-    def _preparation(self, owner: Owner, snapshot: OwnerObjects, root_is_made: bool) -> folders.Preparation | None:
+    def _prepare_step(self, owner: Owner, snapshot: OwnerObjects, root_is_made: bool) -> Step[folders.Prepared] | None:
         """The step that makes the volume folder; None where that is somebody's own arrangement, or another node's."""
         names = names_of(owner)
         root, name = posixpath.split(volume_folder(snapshot, names, self._settings.volume_root))
         if name != names.namespace or not self._placement.is_here(snapshot.volume):
             return None
         expected = "folder" if snapshot.volume else "root" if root_is_made else ""
-        return folders.Preparation(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
+        return folders.prepare_step(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
 
     def _pin_to_node(self, snapshot: OwnerObjects) -> Object | None:
         """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
@@ -180,16 +187,16 @@ class PodDeployer:
         node = self._placement.folder_node()
         return {"nodeAffinity": node_affinity(node)} if node else None
 
-    def _pin_commands(self, snapshot: OwnerObjects, tie: Object | None) -> list[tuple[str, ...]]:
+    def _pin_steps(self, snapshot: OwnerObjects, tie: Object | None) -> Sequence[Step[Any]]:
         if tie is None or snapshot.volume is None:
             return []
-        return [self._kubectl.patch_command(_volume_reference(snapshot.volume), "default", {"spec": tie})]
+        return [self._kubectl.patch_step(_volume_reference(snapshot.volume), "default", {"spec": tie})]
 
-    def _note_classes(self) -> list[tuple[str, ...]]:
-        """The command that notes that there are volumes of storage classes from now on, where that is not noted."""
+    def _note_classes(self) -> Sequence[Step[Any]]:
+        """The step that notes that there may be volumes of storage classes from now on, if that is not noted yet."""
         if self._reader.has_provisioned:
             return []
-        return [self._kubectl.annotation(self._reader.lock_namespace, "default", PROVISIONED, "true")]
+        return [self._kubectl.annotate_step(self._reader.lock_namespace, "default", PROVISIONED, "true")]
 
     def check_reach(self, snapshot: OwnerObjects, spec: PodSpec, on_step: OnStep) -> None:
         """Raise KubernetesError, with nothing changed, where no pod like SPEC could be started with its data."""
@@ -230,8 +237,8 @@ class PodDeployer:
         ]
         running, node = ready_pod(snapshot.pods), self._placement.node_here()
         is_here = bool(running and node and running["spec"].get("nodeName") == node.name)
-        ties = self._pin_commands(snapshot, self._pin_to_node(snapshot) if is_here and drawn.volume else None)
-        self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, after=ties)
+        ties = self._pin_steps(snapshot, self._pin_to_node(snapshot) if is_here and drawn.volume else None)
+        self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, before=ties)
 
 
 def _is_bound_to_another(snapshot: OwnerObjects) -> bool:

@@ -1,7 +1,8 @@
-"""One caller at a time for each owner, however many machines they are on: a Lease in the cluster is the lock.
+"""One caller at a time for each owner, on however many machines: a Lease in the cluster is the lock.
 
-Held while an owner's objects are looked at and changed, not while a pod is waited for. The Lease of a holder that
-is gone is taken over: at once where its process is known to be dead, else when it was not renewed for its time.
+It works as client-go's leader election does: the holder creates the Lease, renews it from a thread, and deletes it. A
+Lease whose holder is gone is taken over: at once if its process is known to be dead, else once nobody has renewed it
+for its duration. The lock is held while an owner's objects are read and changed, not while a pod starts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from lfgpods.core import processes
@@ -20,7 +21,9 @@ from lfgpods.core.errors import KubernetesError, LfgpodsError, TimeLimitError
 from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names
 from lfgpods.core.progress import OnStep
-from lfgpods.kube.kubectl import Kubectl
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.round_trip import RoundTrip, Step
+from lfgpods.kube.kubectl import REQUEST_TIMEOUT, Kubectl
 from lfgpods.kube.labels import MANAGED_BY, MANAGER
 
 HOLDER = "lfgpods.io/holder"
@@ -33,36 +36,15 @@ _POLL = (0.1, 0.2, 0.4, 0.8)
 
 log = logging.getLogger(__name__)
 
-_in_use: set[str] = set()
-"""The tokens of this process's own locks, by which a Lease that an error left behind is told from one that is held."""
+_held_tokens: set[str] = set()
+"""The tokens of the locks that this process holds; a Lease of this process with another token was left by an error."""
 
 
 class OwnerLock:
-    """The lock of one owner's objects.
+    """The lock of one owner's objects; NAMESPACE is where its Lease lies."""
 
-    `found` holds the objects of REFERENCES as they were when the lock had been taken. The two are one round trip, and
-    so are the commands BESIDE them; `said` is what those wrote, nothing where the lock had to be taken over. MEANWHILE
-    is called while the answer is waited for.
-    """
-
-    def __init__(
-        self,
-        kubectl: Kubectl,
-        names: Names,
-        references: Sequence[str],
-        *,
-        namespace: str,
-        timeout: float,
-        on_step: OnStep,
-        beside: Sequence[Sequence[str]] = (),
-        meanwhile: Callable[[], object] | None = None,
-    ) -> None:
-        self.found: list[Object] = []
-        self.said = ""
+    def __init__(self, kubectl: Kubectl, names: Names, *, namespace: str, timeout: float, on_step: OnStep) -> None:
         self._kubectl = kubectl
-        self._references = references
-        self._beside = beside
-        self._meanwhile = meanwhile
         self._names = names
         self._namespace = namespace
         self._timeout = timeout
@@ -72,45 +54,49 @@ class OwnerLock:
         self._version = ""
         self._renewed = 0.0
         self._released = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="lfgpods-lock", daemon=True)
+        self._renewer = threading.Thread(target=self._renew, name="lfgpods-lock", daemon=True)
 
-    def take(self) -> None:
-        """Wait for the lock and take it.
+    def take(self, references: Sequence[str]) -> list[Object]:
+        """Wait for the lock and take it. Returns the objects of REFERENCES as they are once it is held.
 
-        Raises TimeLimitError that names the holder after the timeout, KubernetesError if the cluster refuses.
+        Taking and reading are one round trip. Raises TimeLimitError that names the holder after the timeout, and
+        KubernetesError if the cluster refuses.
         """
-        _in_use.add(self._token)
+        _held_tokens.add(self._token)
         try:
-            self._take(time.monotonic() + self._timeout)
+            found = self._take(references, time.monotonic() + self._timeout)
         except BaseException:
-            _in_use.discard(self._token)
+            _held_tokens.discard(self._token)
             raise
-        self._keeper.start()
+        self._renewer.start()
+        return found
 
     def release(self) -> None:
-        """Give the lock back. Raises nothing: a Lease that stays expires."""
+        """Give the lock back, unless `release_step` has. Raises nothing: a Lease that stays expires."""
         if not self._released.is_set():
-            self.released()
             try:
                 self._kubectl.delete_selected(*self._selection)
             except LfgpodsError as error:
-                log.warning(
-                    "the lock of %s was not given back, and will expire: %s", self._names.namespace, error.message
-                )
-        self._keeper.join()
+                log.warning("the lock of %s stays until it expires: %s", self._names.namespace, error.message)
+            self._mark_released()
+        self._renewer.join()
 
-    @property
-    def release_command(self) -> tuple[str, ...]:
-        """The command that gives the lock back, to go behind the last change in its round trip; see `released`."""
-        return self._kubectl.delete_selected_command(*self._selection)
+    def release_step(self) -> Step[None]:
+        """The step that gives the lock back, to follow the last change in its round trip."""
+        step = self._kubectl.delete_selected_step(*self._selection)
 
-    def released(self) -> None:
-        """Take note that the lock was given back by `release_command`."""
+        def parse(completed: Completed) -> None:
+            step.parse(completed)
+            self._mark_released()
+
+        return Step(step.argv, parse)
+
+    def _mark_released(self) -> None:
         self._released.set()
-        _in_use.discard(self._token)
+        _held_tokens.discard(self._token)
 
     def check(self) -> None:
-        """Raise KubernetesError unless the lock is still held: to be asked before what cannot be undone."""
+        """Raise KubernetesError unless the lock is still held. Call it before what cannot be undone."""
         if self._released.is_set() or _clock_that_counts_sleep() - self._renewed > LEASE_SECONDS:
             raise KubernetesError(
                 f"the lock of {self._names.namespace} was lost on the way",
@@ -118,20 +104,18 @@ class OwnerLock:
                 code="lock_lost",
             )
 
-    def _take(self, deadline: float) -> None:
+    def _take(self, references: Sequence[str], deadline: float) -> list[Object]:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
             asked = _clock_that_counts_sleep()
             try:
-                lease, self.found, self.said = self._kubectl.create_and_get(
-                    self._lease(),
-                    self._references,
-                    self._names.namespace,
-                    beside=self._beside,
-                    meanwhile=self._meanwhile,
-                )
-                return self._held(lease, asked)
+                trip = RoundTrip()
+                created = trip.add(self._kubectl.create_step(self._lease()))
+                found = trip.add(self._kubectl.get_step(references, self._names.namespace))
+                trip.send(self._kubectl.host, timeout=2 * REQUEST_TIMEOUT)
+                self._note_renewal(created.result, asked)
+                return found.result
             except KubernetesError as error:
                 if error.code != "already_exists":
                     raise
@@ -143,8 +127,9 @@ class OwnerLock:
                 asked = _clock_that_counts_sleep()
                 if _is_abandoned(held, asked - seen[1]) and (taken := self._take_over(held)):
                     self._released.wait(RELEASE_GRACE)
-                    self.found = self._kubectl.get(self._references, self._names.namespace)
-                    return self._held(taken, asked)
+                    found_now = self._kubectl.get(references, self._names.namespace)
+                    self._note_renewal(taken, asked)
+                    return found_now
             holder = _holder(held) if held else "somebody"
             left = deadline - time.monotonic()
             may_expire = held is not None and processes.is_alive(metadata(held, "annotations").get(PROCESS, "")) is None
@@ -168,18 +153,18 @@ class OwnerLock:
                 raise
             return None
 
-    def _held(self, lease: Object, asked: float) -> None:
-        """The Lease is ours, and its time runs since at least the moment when it was ASKED for."""
+    def _note_renewal(self, lease: Object, asked: float) -> None:
+        """Note the Lease as it is now. Its duration counts from when the request was sent, at ASKED."""
         self._version = lease["metadata"].get("resourceVersion", "")
         self._renewed = asked
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         """Renew the Lease until it is given back; where that fails, `check` will say so."""
         while not self._released.wait(RENEW_EVERY):
             renewal = {"metadata": {"resourceVersion": self._version}, "spec": {"renewTime": _now()}}
             asked = _clock_that_counts_sleep()
             try:
-                self._held(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
+                self._note_renewal(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
             except LfgpodsError as error:
                 lost = error.code in ("conflict", "not_found") and not self._is_still_ours()
                 if lost:
@@ -236,7 +221,7 @@ def is_orphan(lease: Object) -> bool:
     """Whether the process that a Lease names is known to be dead, or is this one and does not hold it."""
     process = metadata(lease, "annotations").get(PROCESS, "")
     if process == processes.this_process():
-        return metadata(lease, "labels").get(HOLDER) not in _in_use
+        return metadata(lease, "labels").get(HOLDER) not in _held_tokens
     return processes.is_alive(process) is False
 
 

@@ -1,6 +1,6 @@
 """Where a pod can run: the nodes as they are now, the one that has the volume folders, and the storage classes.
 
-What has to be asked for a create travels beside what takes the lock, see `questions`.
+A create asks for both while it takes the lock, see `look_ahead`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from lfgpods.core.errors import KubernetesError
+from lfgpods.core.errors import KubernetesError, LfgpodsError
 from lfgpods.core.objects import Object
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
@@ -30,7 +31,7 @@ from lfgpods.kube.nodes import (
 )
 
 NODE_CACHE_TTL = 15.0
-"""Seconds for which what the nodes told is good enough; no trouble is told that was not looked at again."""
+"""How long node data may be reused, in seconds. Problems are checked again before they are reported."""
 _POLL = 1.0
 _NODES, _CLASSES = "nodes", "storageclasses"
 _CLASS = "storageclass.storage.k8s.io/"
@@ -46,39 +47,22 @@ class Placement:
         hardening = settings.hardening
         self._networks = hardening.pod_cidrs or (None if hardening.network_policy else ())
         self._nodes: tuple[Node, ...] = ()
-        self._looked = self._asked = float("-inf")
+        self._looked = float("-inf")
         self._looking = threading.Lock()
-        self._classes: frozenset[str] | None = None
+        self._classes: frozenset[str] = frozenset()
         self._forbidden: set[str] = set()
         self._called: frozenset[str] | None = None
 
-    def questions(self, storage_class: str | None) -> list[tuple[str, ...]]:
-        """The commands whose answers `learn` takes, for a pod with a volume of STORAGE_CLASS, or with a folder.
+    def look_ahead(self, storage_class: str | None) -> None:
+        """Ask for what a create with a volume of STORAGE_CLASS, or with a folder, will need to know.
 
-        What another thread has just been given to ask is not asked again. What no answer comes to, as an account may
-        not ask everything, is asked once more by itself where it is needed.
+        Raises nothing: what got no answer is asked for again when it is needed.
         """
-        forms = {}
-        with self._looking:
-            now = time.monotonic()
-            if (
-                self._needs_nodes(in_folder=storage_class is None)
-                and now - max(self._looked, self._asked) > NODE_CACHE_TTL
-            ):
-                self._asked = now
-                forms[_NODES] = f"jsonpath={JSONPATH}"
-        if storage_class is not None:
-            forms[_CLASSES] = "name"
-        asked = [kind for kind in forms if kind not in self._forbidden]
-        return [self._kubectl.list_command(kind, forms[kind]) for kind in asked]
-
-    def learn(self, text: str) -> None:
-        """Take what the questions were answered with."""
-        if found := read_nodes(text):
-            self._nodes, self._looked = found, time.monotonic()
-        lines = text.splitlines()
-        if classes := {line.removeprefix(_CLASS) for line in lines if line.startswith(_CLASS)}:
-            self._classes = frozenset(classes)
+        with suppress(LfgpodsError):
+            if self._needs_nodes(in_folder=storage_class is None):
+                self.nodes(within=NODE_CACHE_TTL)
+            if storage_class is not None:
+                self._list_classes()
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -89,15 +73,14 @@ class Placement:
         """The nodes as they were at most WITHIN seconds ago; none where this account may not look."""
         with self._looking:
             if time.monotonic() - self._looked > within or self._looked < 0:
-                self.learn(self._listed(_NODES, f"jsonpath={JSONPATH}"))
+                self._nodes = read_nodes(self._listed(_NODES, f"jsonpath={JSONPATH}")) or self._nodes
                 self._looked = time.monotonic()
             return self._nodes
 
     def check_class(self, name: str) -> None:
         """Raise KubernetesError where the cluster has no storage class NAME."""
-        if self._classes is None or name not in self._classes:
-            self._classes = frozenset()
-            self.learn(self._listed(_CLASSES, "name"))
+        if name not in self._classes:
+            self._list_classes()
         if name in self._classes or _CLASSES in self._forbidden:
             return
         there = ", ".join(sorted(self._classes))
@@ -106,6 +89,10 @@ class Placement:
             f"Nothing was changed. There are: {there}." if there else "Nothing was changed. It has none at all.",
             code="no_such_storage_class",
         )
+
+    def _list_classes(self) -> None:
+        lines = self._listed(_CLASSES, "name").splitlines()
+        self._classes = frozenset(line.removeprefix(_CLASS) for line in lines if line.startswith(_CLASS))
 
     def folder_node(self) -> Node | None:
         """The node that the volume folders are on; None on a cluster with one node, which needs no telling apart.

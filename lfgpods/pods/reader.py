@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -75,28 +76,35 @@ class PodReader:
         pod_name: str | None = None,
         to_render: PodSpec | None = None,
     ) -> Iterator[tuple[OwnerLock, OwnerObjects]]:
-        """The lock of OWNER, and its objects as they are once it is held; both in one remote command.
+        """The lock of OWNER, and its objects as they are once it is held.
 
-        With TO_RENDER that command also finds out what has to be known of the cluster to make such a pod.
-        Raises TimeLimitError where somebody else holds the lock for longer than TIMEOUT seconds.
+        With TO_RENDER, finds out at the same time what a create of such a pod needs to know.
+        Raises TimeLimitError if somebody else holds the lock for longer than TIMEOUT seconds.
         """
-        names = names_of(owner)
         lock = OwnerLock(
             self.kubectl,
-            names,
-            self._references(owner, pod_name),
+            names_of(owner),
             namespace=self._settings.lock_namespace,
             timeout=timeout,
             on_step=on_step,
-            beside=self.placement.questions(to_render.storage_class) if to_render else (),
-            meanwhile=(lambda: manifests.prepare(self._settings.templates)) if to_render else None,
         )
-        lock.take()
+        with self._looking_ahead(to_render):
+            found = lock.take(self._references(owner, pod_name))
         try:
-            self.placement.learn(lock.said)
-            yield lock, self._complete(owner, lock.found)
+            yield lock, self._complete(owner, found)
         finally:
             lock.release()
+
+    @contextmanager
+    def _looking_ahead(self, spec: PodSpec | None) -> Iterator[None]:
+        """Meanwhile, ask for what a create of SPEC needs to know, and load the templates, each in a thread."""
+        if spec is None:
+            yield
+            return
+        with ThreadPoolExecutor(2, "lfgpods-create") as pool:
+            pool.submit(self.placement.look_ahead, spec.storage_class)
+            pool.submit(manifests.prepare, self._settings.templates)
+            yield
 
     def _complete(self, owner: Owner, found: Sequence[Object]) -> OwnerObjects:
         names = names_of(owner)

@@ -49,8 +49,8 @@ class PodRemover:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             namespace = f"namespace/{names.namespace}"
-            noted = self._kubectl.annotation(namespace, names.namespace, DELETED_AT, moment)
-            self._kubectl.delete(workload, names.namespace, after=[noted])
+            noted = self._kubectl.annotate_step(namespace, names.namespace, DELETED_AT, moment)
+            self._kubectl.delete(workload, names.namespace, before=[noted])
         if snapshot.namespace:
             wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from lfgpods.core.errors import KubernetesError, LfgpodsError, VolumeError
 from lfgpods.hosts.base import Completed, Host
+from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
 
 PURGING_SUFFIX = ".purging"
@@ -45,7 +46,7 @@ if [ "$known" != "$owner" ]; then # an aid to memory, which a full disk may do w
   { mkdir -m 0700 .lfgpods; printf '%s\n' "$owner" >".lfgpods/.$name.$$"; } 2>/dev/null
   mv -f ".lfgpods/.$name.$$" ".lfgpods/$name" 2>/dev/null
 fi
-echo "lfgpods-volume $state"
+echo "$state"
 """
 
 # $1 volume root, $2 name of the folder. What a purge sets aside goes into "<name>.purging", which is made first.
@@ -154,28 +155,27 @@ IN_USE = "in_use"
 _CODES = {74: IN_USE, _MISSING: "volume_missing"}
 
 
-class Preparation:
-    """The step that makes the folder NAME under VOLUME_ROOT, open to the pod's user whoever that is.
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare_step` found."""
 
-    What is in it is kept, and OWNER (one line) is written down as whose it is. Goes ahead of a kubectl command.
+    kept: bool
+    """Whether the folder was there before, with files in it."""
+
+
+def prepare_step(volume_root: str, name: str, owner: str, expected: str = "", *, sudo: bool = False) -> Step[Prepared]:
+    """The step that makes the folder NAME under VOLUME_ROOT, open to whatever user the pod runs as.
+
+    Keeps existing files and records OWNER (one line) as the folder's owner. EXPECTED says what has to be there
+    already: "folder", "root" or nothing. Raises VolumeError or KubernetesError.
     """
 
-    def __init__(self, volume_root: str, name: str, owner: str, expected: str = "", *, sudo: bool = False) -> None:
-        """EXPECTED says what has to be there already: "folder", "root" or nothing."""
-        self.argv = _argv(_PREPARE, (volume_root, name, owner, expected), sudo)
-        self.kept = False
-        """Whether the folder was there before, with files in it."""
-        self._root = volume_root
-        self._name = name
+    def parse(completed: Completed) -> Prepared:
+        if completed.exit_code != 0:
+            raise _failure(completed, volume_root, name, "made")
+        return Prepared(kept=completed.stdout.strip() == b"kept")
 
-    def take(self, completed: Completed) -> Completed:
-        """COMPLETED without this step's part. Raises VolumeError or KubernetesError if the step failed."""
-        line, _, rest = completed.stdout.partition(b"\n")
-        marker, _, state = line.partition(b" ")
-        if marker != b"lfgpods-volume":
-            raise _failure(completed, self._root, self._name, "made")
-        self.kept = self.kept or state == b"kept"
-        return Completed(completed.exit_code, rest, completed.stderr)
+    return Step(_argv(_PREPARE, (volume_root, name, owner, expected), sudo), parse)
 
 
 @dataclass(frozen=True)

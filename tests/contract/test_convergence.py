@@ -27,6 +27,7 @@ from lfgpods.core import processes
 from lfgpods.core.changes import Action, Outcome
 from lfgpods.core.errors import VolumeError
 from lfgpods.core.owners import names_of
+from lfgpods.core.progress import silent
 from lfgpods.fleet.gc import GarbageCollector
 from lfgpods.hosts.base import Host
 from lfgpods.kube.labels import DELETED_AT
@@ -60,14 +61,7 @@ class _Shared:
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     reader = PodReader(site.host, site.settings)
     namespace = site.settings.lock_namespace
-    return OwnerLock(
-        reader.kubectl,
-        names_of(owner),
-        ["deployment/none"],
-        namespace=namespace,
-        timeout=timeout,
-        on_step=lambda step: None,
-    )
+    return OwnerLock(reader.kubectl, names_of(owner), namespace=namespace, timeout=timeout, on_step=silent)
 
 
 def leases(site: Site, owner: Owner) -> str:
@@ -86,16 +80,16 @@ def file_is_there(site: Site, owner: Owner) -> bool:
 
 def test_an_owner_is_changed_by_one_caller_at_a_time(site: Site, owner: Owner) -> None:
     first, second = lock_of(site, owner), lock_of(site, owner)
-    first.take()
+    first.take(["deployment/none"])
     try:
         with pytest.raises(TimeLimitError, match="pid"):
-            second.take()
+            second.take(["deployment/none"])
         with pytest.raises(TimeLimitError, match="is changing"):
             site.pods.ensure(owner, site.request, timeout=0.5)
         assert site.leftovers(owner) == []
     finally:
         first.release()
-    second.take()
+    second.take(["deployment/none"])
     second.check()
     second.release()
     assert leases(site, owner) == ""
@@ -109,7 +103,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(
     boot, namespace, _, _ = processes.this_process().split(":")
     with monkeypatch.context() as patched:
         patched.setattr(processes, "this_process", lambda: f"{boot}:{namespace}:999999999:1")
-        lock_of(site, owner).take()  # and nobody ever gives it back
+        lock_of(site, owner).take(["deployment/none"])  # and nobody ever gives it back
     assert leases(site, owner)
     assert site.pods.ensure(owner, site.request).status is State.RUNNING
     assert leases(site, owner) == ""

@@ -30,8 +30,8 @@ from lfgpods.core.settings import load_settings
 from lfgpods.core.spec import request_from_limits
 from lfgpods.exec.command import Invocation
 from lfgpods.exec.pool import ShellPool
-from lfgpods.hosts.base import in_sequence
 from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.round_trip import Steps
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import OWNER_ID
 from lfgpods.pods import lock, rollout
@@ -225,9 +225,11 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
 
     def on_the_host(argv: tuple[str, ...]) -> tuple[int, bytes, bytes]:
         """As sshd gives it to the account's shell."""
-        line = "exec " + shlex.join(in_sequence([("true", *argv), (*prints, *argv)]))
-        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60)
-        return done.returncode, done.stdout, done.stderr
+        steps = Steps([("true", *argv), (*prints, *argv)])
+        done = subprocess.run(["sh", "-c", "exec " + shlex.join(steps)], capture_output=True, timeout=60)
+        assert done.returncode == 0
+        (_, (out, code)), (_, (err, _)) = steps.sections(done.stdout), steps.sections(done.stderr)
+        return code, out, err
 
     @tried(1000)
     @given(st.sampled_from(["argv", "line", "host"]), st.lists(texts, min_size=1, max_size=6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from lfgpods.hosts.base import Process
@@ -16,6 +17,7 @@ from lfgpods.hosts.embedded.kubectl import apply, change, exec, get
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments, parse
 from lfgpods.hosts.embedded.kubectl.streams import InterpretedProcess, Streams, failed_process
 from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.round_trip import Steps
 
 _Verb = Callable[[Cluster, Arguments, Streams], int]
 _VERBS: dict[str, _Verb] = {
@@ -62,38 +64,21 @@ class EmbeddedHost:
     def faults(self, faults: Faults) -> None:
         self._cluster.faults = faults
 
-    def open(
-        self,
-        argv: Sequence[str],
-        *,
-        after: Sequence[Sequence[str]] = (),
-        beside: Sequence[Sequence[str]] = (),
-        ends_with_us: bool = False,
-    ) -> Process:
-        """See Host. `kubectl exec` runs only as a single command, and the commands BESIDE run after the others."""
-        commands = (*after, argv)
-        calls = [self._kubectl_words(command) for command in commands]
-        if all(call is None for call in calls) and not beside:
-            return self._machine.open(argv, after=after, ends_with_us=ends_with_us)
-        try:
-            if len(commands) == 1 and not beside and calls[0] is not None:
-                arguments = parse(calls[0])
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
+        """See Host. `kubectl exec` cannot be a step of a round trip."""
+        commands = argv.commands if isinstance(argv, Steps) else (argv,)
+        if all(self._kubectl_words(command) is None for command in commands):
+            return self._machine.open(argv, ends_with_us=ends_with_us)
+        if isinstance(argv, Steps):
+            process = InterpretedProcess(partial(self._run_steps, argv))
+        else:
+            try:
+                arguments = parse(self._kubectl_words(argv) or ())
                 if arguments.verb == "exec":
                     return exec.start(self._cluster, arguments)
-        except KubectlError as error:
-            return failed_process(error)
-
-        def interpret(streams: Streams) -> int:
-            for command, call in zip(commands, calls, strict=True):
-                if code := self._run(command, call, streams):
-                    return code
-            for command in beside:
-                with closing(self.open(command)) as process:
-                    process.close_stdin()
-                    streams.forward(process, with_stderr=False)
-            return 0
-
-        process = InterpretedProcess(interpret)
+            except KubectlError as error:
+                return failed_process(error)
+            process = InterpretedProcess(partial(self._run, argv))
         if ends_with_us:
             process.close_stdin()
         return process
@@ -110,8 +95,18 @@ class EmbeddedHost:
             for record in objects:
                 objects.remove(record)
 
-    def _run(self, command: Sequence[str], call: Sequence[str] | None, streams: Streams) -> int:
-        """Run COMMAND on STREAMS until it ends, in this process if CALL is a kubectl command. Returns its exit code."""
+    def _run_steps(self, steps: Steps, streams: Streams) -> int:
+        for command in steps.commands:
+            code = self._run(command, streams)
+            streams.out(steps.frame(code))
+            streams.err(steps.frame(code))
+            if code:
+                break
+        return 0
+
+    def _run(self, command: Sequence[str], streams: Streams) -> int:
+        """Run COMMAND on STREAMS until it ends, in this process if it is kubectl. Returns its exit code."""
+        call = self._kubectl_words(command)
         if call is None:
             with closing(self._machine.open(command, ends_with_us=True)) as process:
                 process.close_stdin()
@@ -136,7 +131,7 @@ class EmbeddedHost:
 def _verb(arguments: Arguments) -> _Verb:
     verbs, word = _VERBS, arguments.verb
     if word == "exec":
-        raise KubectlError("error: the embedded host takes exec by itself only, not in a sequence of commands")
+        raise KubectlError("error: the embedded host takes exec by itself only, not as a step of a round trip")
     if word == "rollout":
         verbs, word = _ROLLOUT, arguments.words[0] if arguments.words else ""
     if word not in verbs:

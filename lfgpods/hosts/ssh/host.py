@@ -16,7 +16,6 @@ from functools import partial
 import paramiko
 
 from lfgpods.core.settings import SshSettings
-from lfgpods.hosts.base import in_sequence
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
@@ -64,17 +63,10 @@ class SshHost:
     def when_full(self, make_room: Callable[[], object]) -> None:
         self._pool.make_room = make_room
 
-    def open(
-        self,
-        argv: Sequence[str],
-        *,
-        after: Sequence[Sequence[str]] = (),
-        beside: Sequence[Sequence[str]] = (),
-        ends_with_us: bool = False,
-    ) -> SshProcess:
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> SshProcess:
         token = secrets.token_hex(16)
         script = _RUN_WHILE_STDIN_IS_OPEN if ends_with_us else _RUN
-        line = "exec " + shlex.join(["sh", "-c", script, token, *in_sequence([*after, argv], beside=beside)])
+        line = "exec " + shlex.join(["sh", "-c", script, token, *argv])
         try:
             channel, release = self._pool.open_channel()
             process = SshProcess(channel, token.encode() + b"\n", self.name, release)

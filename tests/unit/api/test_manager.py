@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from lfgpods import Command, KubernetesError, Owner, State, StoreError
 from lfgpods.core import processes
+from lfgpods.core.changes import Outcome
 from lfgpods.core.owners import names_of
 from lfgpods.hosts.base import Process
+from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
+from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import DELETED_AT
 from lfgpods.pods.lock import PROCESS
 from lfgpods.pods.objects import owner_objects
@@ -80,22 +84,48 @@ def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPa
         assert lfgpods.pods.list() == []
 
 
-def test_manifests_are_prepared_while_the_first_command_of_a_create_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_create_takes_the_lock_asks_for_the_nodes_and_loads_the_templates_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    together = threading.Barrier(3, timeout=20)
     done: list[str] = []
     with embedded_host() as lfgpods:
         start = lfgpods.host.open
 
         def open(argv: Sequence[str], **how: Any) -> Process:
             done.append("command")
+            if done.count("command") <= 2:
+                together.wait()
             return start(argv, **how)
 
+        def prepare(_: object) -> None:
+            done.append("prepared")
+            together.wait()
+
         monkeypatch.setattr(lfgpods.host, "open", open)
-        monkeypatch.setattr("lfgpods.pods.manifests.prepare", lambda _: done.append("prepared"))
+        monkeypatch.setattr("lfgpods.pods.manifests.prepare", prepare)
         lfgpods.pods.ensure(OWNER)
-        assert done[:3] == ["command", "prepared", "command"]
+        assert sorted(done[:3]) == ["command", "command", "prepared"]
         done.clear()
+        done.extend(["command"] * 2)
         lfgpods.pods.ensure(OWNER)
         assert "prepared" not in done
+
+
+def test_a_create_stands_whose_lock_cannot_be_given_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    release_step = Kubectl.delete_selected_step
+
+    def refused(kubectl: Kubectl, *selection: str) -> Step[bytes]:
+        step = release_step(kubectl, *selection)
+        return Step((*step.argv, "--no-such-option"), step.parse)
+
+    with embedded_host() as lfgpods:
+        monkeypatch.setattr(Kubectl, "delete_selected_step", refused)
+        assert lfgpods.pods.ensure(OWNER).status is State.RUNNING
+        assert [change.outcome for change in lfgpods.pods.history(OWNER)] == [Outcome.DONE]
+    assert "stays until it expires" in caplog.text
 
 
 def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:

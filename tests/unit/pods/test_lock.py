@@ -14,6 +14,10 @@ from lfgpods.core import processes
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names
+from lfgpods.core.progress import silent
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.local import LocalHost, LocalProcess
+from lfgpods.hosts.round_trip import Step, Steps
 from lfgpods.pods import lock as locks
 from lfgpods.pods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
 
@@ -21,8 +25,20 @@ NAMES = Names("proj-a")
 ELSEWHERE = "another-boot:4026531836:12:34"
 
 
+class EveryStepSucceeds(LocalHost):
+    """A host on which each step of a round trip ends with 0; what the steps mean is up to their parsers."""
+
+    def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
+        if isinstance(argv, Steps):
+            frames = "".join(argv.frame(0) for _ in argv.commands)
+            argv = ("sh", "-c", 'printf %s "$1"; printf %s "$1" >&2', "sh", frames)
+        return super().open(argv, ends_with_us=ends_with_us)
+
+
 class OneLease:
     """A kubectl that knows one Lease; the first of ON_GET is done before each look at it."""
+
+    host = EveryStepSucceeds()
 
     def __init__(self) -> None:
         self.lease: Object | None = None
@@ -30,15 +46,19 @@ class OneLease:
         self.on_get: list[Any] = []
         self.failure: Exception | None = None
 
-    def create_and_get(
-        self, obj: Object, references: Sequence[str], namespace: str, **_: object
-    ) -> tuple[Object, list[Object], str]:
+    def create_step(self, obj: Object) -> Step[Object]:
+        return Step(("create",), lambda _: self.create(obj))
+
+    def create(self, obj: Object) -> Object:
         if self.lease is not None:
             raise KubernetesError("there", code="already_exists")
         self._put(obj)
         if self.failure:
             raise self.failure
-        return self.copy(), [{"kind": "found"}], "said"
+        return self.copy()
+
+    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[Object]]:
+        return Step(("get",), lambda _: self.get(references, namespace))
 
     def get(self, references: Sequence[str], namespace: str) -> list[Object]:
         if references != ["lease/lfgpods-proj-a"]:
@@ -62,8 +82,13 @@ class OneLease:
         if self.lease and f"{HOLDER}={self.lease['metadata']['labels'][HOLDER]}" == selector:
             self.lease = None
 
-    def delete_selected_command(self, kind: str, namespace: str, selector: str) -> tuple[str, ...]:
-        return ("delete", kind, namespace, selector)
+    def delete_selected_step(self, kind: str, namespace: str, selector: str) -> Step[None]:
+        def parse(completed: Completed) -> None:
+            if completed.exit_code:
+                raise KubernetesError("refused", code="forbidden")
+            self.delete_selected(kind, namespace, selector)
+
+        return Step(("delete",), parse)
 
     def hold(self, process: str = ELSEWHERE) -> None:
         metadata = {"name": "lfgpods-proj-a", "labels": {HOLDER: "them"}, "annotations": {PROCESS: process}}
@@ -108,13 +133,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def lock_on(kubectl: OneLease, timeout: float = 500.0) -> OwnerLock:
-    return OwnerLock(kubectl, NAMES, ["pod/x"], namespace="default", timeout=timeout, on_step=lambda step: None)  # type: ignore[arg-type]
+    return OwnerLock(kubectl, NAMES, namespace="default", timeout=timeout, on_step=silent)  # type: ignore[arg-type]
 
 
 def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
-    lock.take()
-    assert (lock.said, lock.found) == ("said", [{"kind": "found"}])
+    assert lock.take(["pod/x"]) == [{"kind": "found"}]
     assert kubectl.lease is not None
     lock.check()
     lock.release()
@@ -127,7 +151,7 @@ def test_a_lock_that_is_renewed_is_waited_for_and_never_taken_over(kubectl: OneL
     kubectl.hold()
     kubectl.on_get = [kubectl.renew] * 1000
     with pytest.raises(TimeLimitError, match="them is changing proj-a"):
-        lock_on(kubectl, timeout=300.0).take()
+        lock_on(kubectl, timeout=300.0).take(["pod/x"])
     assert kubectl.copy()["metadata"]["labels"][HOLDER] == "them"
 
 
@@ -135,10 +159,8 @@ def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLeas
     kubectl.hold()
     start = clock.now
     lock = lock_on(kubectl)
-    lock.take()
+    assert lock.take(["pod/x"]) == [{"kind": "found"}]
     assert clock.now - start > 20
-    assert lock.said == ""
-    assert lock.found == [{"kind": "found"}]
     lock.release()
     assert kubectl.lease is None
 
@@ -155,29 +177,29 @@ def test_of_two_that_take_over_one_wins(kubectl: OneLease, monkeypatch: pytest.M
 
     monkeypatch.setattr(kubectl, "patch", too_late)
     with pytest.raises(TimeLimitError):
-        lock_on(kubectl, timeout=100.0).take()
+        lock_on(kubectl, timeout=100.0).take(["pod/x"])
 
 
 def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLease) -> None:
     def always_there(*_: object, **__: object) -> Any:
         raise KubernetesError("there", code="already_exists")
 
-    kubectl.create_and_get = always_there  # type: ignore[method-assign]
+    kubectl.create = always_there  # type: ignore[method-assign]
     with pytest.raises(TimeLimitError):
-        lock_on(kubectl, timeout=50.0).take()
+        lock_on(kubectl, timeout=50.0).take(["pod/x"])
 
 
 def test_a_lock_whose_answer_came_late_is_not_held_for_longer(kubectl: OneLease, clock: Clock) -> None:
-    create_and_get = kubectl.create_and_get
+    create = kubectl.create
 
     def slowly(*arguments: Any, **options: Any) -> Any:
-        made = create_and_get(*arguments, **options)
+        made = create(*arguments, **options)
         clock.now += 25
         return made
 
-    kubectl.create_and_get = slowly  # type: ignore[method-assign]
+    kubectl.create = slowly  # type: ignore[method-assign]
     lock = lock_on(kubectl)
-    lock.take()
+    lock.take(["pod/x"])
     with pytest.raises(KubernetesError, match="lost"):
         lock.check()
     lock.release()
@@ -197,30 +219,40 @@ def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
     monkeypatch.setattr(locks, "RELEASE_GRACE", 5.0)
     monkeypatch.setattr(kubectl, "patch", too_late)
     lock = lock_on(kubectl)
-    lock.take()
+    lock.take(["pod/x"])
     assert renewing.wait(5)
     given_back.set()
-    lock.released()
+    lock.release_step().parse(Completed(0, b"", b""))
     lock.release()
     assert caplog.messages == []
 
 
-def test_a_lock_that_was_given_back_by_its_command_is_not_given_back_again(kubectl: OneLease) -> None:
+def test_a_lock_that_its_step_gave_back_is_not_given_back_again(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
-    lock.take()
-    assert lock.release_command == ("delete", "leases", "default", f"{HOLDER}={lock._token}")
-    lock.released()
+    lock.take(["pod/x"])
+    lock.release_step().parse(Completed(0, b"", b""))
+    assert kubectl.lease is None
     with pytest.raises(KubernetesError, match="lost"):
         lock.check()
-    assert is_orphan(kubectl.copy())
     kubectl.hold()  # somebody else's by now
     lock.release()
     assert kubectl.lease is not None
 
 
+def test_a_lock_that_its_step_could_not_give_back_is_still_held(kubectl: OneLease) -> None:
+    lock = lock_on(kubectl)
+    lock.take(["pod/x"])
+    with pytest.raises(KubernetesError, match="refused"):
+        lock.release_step().parse(Completed(1, b"", b""))
+    lock.check()
+    assert not is_orphan(kubectl.copy())
+    lock.release()
+    assert kubectl.lease is None
+
+
 def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:
     lock = lock_on(kubectl)
-    lock.take()
+    lock.take(["pod/x"])
     kubectl.hold()
     clock.now += 100
     with pytest.raises(KubernetesError, match="lost"):
@@ -232,11 +264,11 @@ def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease
 def test_what_an_error_of_ours_left_behind_is_taken_over_at_once(kubectl: OneLease, clock: Clock) -> None:
     kubectl.failure = HostError("the link was cut", code="host_lost")
     with pytest.raises(HostError):
-        lock_on(kubectl).take()
+        lock_on(kubectl).take(["pod/x"])
     kubectl.failure = None
     start = clock.now
     lock = lock_on(kubectl)
-    lock.take()
+    lock.take(["pod/x"])
     assert clock.now - start < 20
     assert not is_orphan(kubectl.copy())
     lock.release()

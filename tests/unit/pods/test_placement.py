@@ -30,10 +30,10 @@ class Answers(Kubectl):
     def __init__(self, *answers: str | None) -> None:
         super().__init__(HOST)
         self.answers = list(answers)
-        self.asked = 0
+        self.asked: list[str] = []
 
     def list_text(self, kind: str, form: str) -> str:
-        self.asked += 1
+        self.asked.append(kind)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             raise KubernetesError(f'{kind} is forbidden: cannot list resource "{kind}"', code="forbidden")
@@ -67,31 +67,34 @@ def test_of_several_the_one_that_is_named_has_the_folders_and_no_guess_is_made()
     assert (refused.value.code, unknown.node_here()) == ("unknown_node", None)
 
 
-def test_what_was_told_beside_the_lock_is_not_asked_again() -> None:
-    kubectl = Answers(ONE)
-    told = placement(kubectl)
-    assert len(told.questions(None)) == 1
-    assert told.questions(None) == [], "another thread asks already"
-    told.learn(f"some noise\n{ONE}{TWO}")
-    assert (len(told.nodes()), told.questions(None), kubectl.asked) == (2, [], 0)
+def test_what_was_looked_ahead_for_is_not_asked_again() -> None:
+    kubectl = Answers(ONE + TWO)
+    ahead = placement(kubectl)
+    ahead.look_ahead(None)
+    ahead.look_ahead(None)
+    assert (len(ahead.nodes()), kubectl.asked) == (2, ["nodes"])
 
 
 def test_with_a_class_only_what_is_needed_is_asked() -> None:
-    kinds = [command[2] for command in placement(Answers(ONE)).questions("fast")]
-    assert kinds == ["nodes", "storageclasses"]
-    with_networks = placement(Answers(ONE), LFGPODS_POD_CIDRS="10.244.0.0/16")
-    assert [command[2] for command in with_networks.questions("fast")] == ["storageclasses"]
-    assert with_networks.networks == ("10.244.0.0/16",)
+    kubectl = Answers(ONE, CLASSES)
+    ahead = placement(kubectl)
+    ahead.look_ahead("fast")
+    ahead.check_class("fast")
+    assert kubectl.asked == ["nodes", "storageclasses"]
+    with_networks = Answers(CLASSES)
+    ahead = placement(with_networks, LFGPODS_POD_CIDRS="10.244.0.0/16")
+    ahead.look_ahead("fast")
+    assert (with_networks.asked, ahead.networks) == (["storageclasses"], ("10.244.0.0/16",))
 
 
-def test_who_may_not_see_the_nodes_is_asked_for_them_once_more_and_then_no_more() -> None:
+def test_an_account_that_may_not_see_the_nodes_asks_once_and_then_no_more() -> None:
     kubectl = Answers(None)
     blind = placement(kubectl)
-    assert len(blind.questions(None)) == 1
-    blind.learn("")
+    blind.look_ahead(None)
     assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
     blind.check_reach(None, in_folder=True, grace=0.0, on_step=print)
-    assert (kubectl.asked, blind.questions(None)) == (1, [])
+    blind.look_ahead(None)
+    assert kubectl.asked == ["nodes"]
     with pytest.raises(KubernetesError, match="may not see"):
         placement(Answers(None), LFGPODS_NODE="one").folder_node()
 
@@ -105,6 +108,7 @@ def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(kubectl, "list_text", unreachable)
+        cut_off.look_ahead(None)
         with pytest.raises(KubernetesError, match="on fire"):
             cut_off.nodes()
     assert len(cut_off.nodes()) == 1
@@ -117,11 +121,12 @@ def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
 
     def look(_: int) -> int:
         together.wait()
-        return len(shared.questions(None)) + 10 * len(shared.nodes())
+        shared.look_ahead(None)
+        return len(shared.nodes())
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(look, range(8))) == [10] * 7 + [11]
-    assert kubectl.asked == 1
+        assert list(pool.map(look, range(8))) == [1] * 8
+    assert kubectl.asked == ["nodes"]
 
 
 @pytest.mark.parametrize(("trouble", "code"), [(CORDONED, "node_cordoned"), (SILENT, "node_unreachable")])

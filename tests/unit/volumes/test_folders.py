@@ -15,10 +15,9 @@ from lfgpods.volumes.folders import Presence
 HOST = LocalHost()
 
 
-def prepare(root: Path | str, name: str, expected: str = "") -> folders.Preparation:
-    preparation = folders.Preparation(str(root), name, f"owner of {name}", expected)
-    preparation.take(run(HOST, preparation.argv))
-    return preparation
+def prepare(root: Path | str, name: str, expected: str = "") -> folders.Prepared:
+    step = folders.prepare_step(str(root), name, f"owner of {name}", expected)
+    return step.parse(run(HOST, step.argv))
 
 
 def mode(path: Path) -> int:

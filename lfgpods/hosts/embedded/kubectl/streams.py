@@ -53,14 +53,14 @@ class Streams:
             self._stderr += text.encode()
             self._changed.notify_all()
 
-    def forward(self, process: Process, *, with_stderr: bool = True) -> int:
+    def forward(self, process: Process) -> int:
         """Copy the output of PROCESS until it ends. Returns its exit code. Raises ClosedError."""
         while True:
             output = process.read(_POLL_INTERVAL)
             with self._changed:
                 self._check()
                 self._stdout += output.stdout
-                self._stderr += output.stderr if with_stderr else b""
+                self._stderr += output.stderr
                 self._changed.notify_all()
             if output.ended:
                 return KILLED if process.exit_code is None else process.exit_code
