@@ -60,6 +60,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
+  runtime_path = "{builds.CONTAINERD.program("containerd-shim-runc-v2")}"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
   BinaryName = "{builds.RUNC.program("runc")}"
@@ -71,7 +72,6 @@ def cni(name: str, subnet: str, addresses: Path) -> str:
         "type": "bridge",
         "bridge": "cni0",
         "isGateway": True,
-        "ipMasq": True,
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",

@@ -50,21 +50,23 @@ def create() -> None:
     run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"))
     # There is no DNS server. Refused, a lookup fails at once; unanswered, it would cost ten seconds.
     run(*inside("iptables", "--wait", "--append", "FORWARD", "--destination", DNS_ADDRESS, "--jump", "REJECT"))
-    _ask_about_connections(NAMESPACE_FILE)
+    _connect_pods(NAMESPACE_FILE)
 
 
-def _ask_about_connections(namespace: Path) -> None:
-    """Let kube-network-policies decide about each new connection from or to a pod.
+def _connect_pods(namespace: Path) -> None:
+    """Let kube-network-policies decide about each new connection from or to a pod of the node in NAMESPACE.
 
-    Where nothing listens at the queue such a connection is refused. What the node itself sends is never asked about.
+    Where nothing listens at the queue no such connection is made. What the node itself sends is never asked about.
     """
-    for rule in (
-        "--match owner --socket-exists --jump RETURN",
-        "--match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN",
-        f"--source {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}",
-        f"--destination {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}",
+    for table, rule in (
+        # Among themselves the pods of all nodes see each other's addresses, as policies need them.
+        ("nat", f"--source {POD_CIDR} ! --destination {POD_CIDR} --jump MASQUERADE"),
+        ("mangle", "--match owner --socket-exists --jump RETURN"),
+        ("mangle", "--match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN"),
+        ("mangle", f"--source {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}"),
+        ("mangle", f"--destination {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}"),
     ):
-        append = ("iptables", "--wait", "--table", "mangle", "--append", "POSTROUTING")
+        append = ("iptables", "--wait", "--table", table, "--append", "POSTROUTING")
         run(*inside(*append, *rule.split(), namespace=namespace))
 
 
@@ -87,7 +89,7 @@ def add_node(name: str, address: str, gateway: str, its_pods: str) -> None:
         run("ip", "-netns", name, *command.split())
     namespace = NAMESPACE_FILE.with_name(name)
     run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward", namespace=namespace))
-    _ask_about_connections(namespace)
+    _connect_pods(namespace)
     run("ip", "route", "add", f"{address}/32", "via", HOST_ADDRESS)
 
 
