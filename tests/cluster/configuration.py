@@ -84,7 +84,7 @@ def cni(name: str, subnet: str, addresses: Path) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": [bridge, portmap]}, indent=2)
 
 
-def kubelet(certificate: str, address: str, group: str, socket: Path, plugins: Path) -> str:
+def kubelet(certificate: str, address: str, group: str, socket: Path, root: Path) -> str:
     document = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -98,7 +98,8 @@ def kubelet(certificate: str, address: str, group: str, socket: Path, plugins: P
         "tlsPrivateKeyFile": str(certificates.key_of(certificate)),
         "healthzBindAddress": address,
         "containerRuntimeEndpoint": f"unix://{socket}",
-        "volumePluginDir": str(plugins),
+        "podLogsDir": str(root / "pod-logs"),
+        "volumePluginDir": str(root / "volume-plugins"),
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": False,
         # A group of our own, so that cleaning up can't hit another kubelet's pods.
@@ -168,9 +169,7 @@ def files() -> dict[Path, str]:
     return {
         CONTAINERD_CONFIG: containerd(CONTAINERD_ROOT, CONTAINERD_STATE, CONTAINERD_SOCKET, CNI),
         CNI / "10-lfgpods.conflist": cni(CNI_NETWORK, network.NODE_PODS, CNI_ADDRESSES),
-        KUBELET_CONFIG: kubelet(
-            "kubelet-serving", network.HOST_ADDRESS, CGROUP, CONTAINERD_SOCKET, KUBELET / "volume-plugins"
-        ),
+        KUBELET_CONFIG: kubelet("kubelet-serving", network.HOST_ADDRESS, CGROUP, CONTAINERD_SOCKET, KUBELET),
         RESOLVER: "",
         SSHD_CONFIG: sshd(network.HOST_ADDRESS),
     }

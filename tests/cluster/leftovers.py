@@ -148,11 +148,8 @@ def remove_files_elsewhere(state: Path = CONTAINERD_STATE, kubelet: Path = KUBEL
             result.unlink(missing_ok=True)
     for result in Path("/var/lib/cni/results").glob(f"{cni}-*"):
         result.unlink(missing_ok=True)
-    for pod in (kubelet / "pods").glob("*"):
-        for logs in Path("/var/log/pods").glob(f"*_{pod.name}"):
-            shutil.rmtree(logs, ignore_errors=True)
     for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and not link.exists():
+        if link.is_symlink() and link.readlink().is_relative_to(kubelet):
             link.unlink(missing_ok=True)
 
 

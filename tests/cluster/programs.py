@@ -126,6 +126,7 @@ def _controller_manager() -> Program:
         cluster_cidr=network.POD_CIDR,
         service_cluster_ip_range=network.SERVICE_CIDR,
         cert_dir=PKI,
+        flex_volume_plugin_dir=KUBELET / "volume-plugins",
         kube_api_qps=200,
         kube_api_burst=400,
         concurrent_deployment_syncs=10,

@@ -111,9 +111,7 @@ def add() -> None:
     files = {
         cni / "10-lfgpods.conflist": configuration.cni(NAME, _PODS, _HOME / "cni"),
         _CONFIG / "containerd.toml": configuration.containerd(_HOME / "containerd", _CONTAINERD_STATE, _SOCKET, cni),
-        _CONFIG / "kubelet.json": configuration.kubelet(
-            f"kubelet-serving{_SUFFIX}", ADDRESS, NAME, _SOCKET, _KUBELET / "volume-plugins"
-        ),
+        _CONFIG / "kubelet.json": configuration.kubelet(f"kubelet-serving{_SUFFIX}", ADDRESS, NAME, _SOCKET, _KUBELET),
         _CONFIG / "sshd_config": configuration.sshd(ADDRESS),
         KNOWN_HOSTS_TOO: KNOWN_HOSTS.read_text().replace(network.HOST_ADDRESS, ADDRESS),
     }
