@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,11 @@ def make_all(report: Callable[[str], None]) -> None:
         return
     CACHE.mkdir(parents=True, exist_ok=True)
     go = golang.compiler(max((_go_of(build) for build in missing), key=golang.numbers))
+    report(f"building {', '.join(build.module for build in missing)} (minutes for each, once)")
     for build in missing:
-        report(f"building {build.module} (all of them take ten minutes or more, once)")
+        began = time.monotonic()
         build.make(go)
+        report(f"{build.module} is built ({time.monotonic() - began:.0f} s)")
     shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
