@@ -9,11 +9,12 @@ NODES ?= 1
 KUBERNETES := $(LFGPODS_TEST_KUBERNETES)
 export LFGPODS_TEST_KUBERNETES := $(KUBERNETES)
 
-.PHONY: help demo demo-svg test faults bench cluster-up cluster-down clean
+.PHONY: help demo demo-svg check test faults bench cluster-up cluster-down clean
 
 help:
 	@echo 'make demo          run the main job once, without Kubernetes'
-	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own (README)'
+	@echo 'make check         run every check that needs no cluster'
+	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own: see docs/development.md'
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
 	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (40 minutes)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
@@ -43,6 +44,13 @@ demo: $(DEMO)/made
 
 demo-svg: $(DEMO)/made
 	$(DEMO)/bin/python docs/draw_demo.py docs/demo.svg
+
+check: $(TEST)/made
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/mypy
+	$(TEST)/bin/lint-imports
+	LFGPODS_E2E=off $(TEST)/bin/pytest -m 'not real' tests/unit tests/contract
 
 test: $(TEST)/made
 	$(TEST)/bin/ruff check .

@@ -15,9 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lfgpods.api import delete_kubernetes_pod, execute_command_in_pod, manage_kubernetes_pod
-    from lfgpods.command import Command, ExecResult
-    from lfgpods.errors import (
+    from lfgpods.api.lfg import delete_kubernetes_pod, execute_command_in_pod, manage_kubernetes_pod
+    from lfgpods.api.manager import PodManager
+    from lfgpods.core.errors import (
         HostError,
         KubernetesError,
         LfgpodsError,
@@ -31,31 +31,27 @@ if TYPE_CHECKING:
         UsageError,
         VolumeError,
     )
-    from lfgpods.manager import PodManager
-    from lfgpods.naming import Owner
-    from lfgpods.pod import Pod
-    from lfgpods.removal import Deletion
-    from lfgpods.settings import Settings, load_settings
-    from lfgpods.spec import Request
-    from lfgpods.state import State
+    from lfgpods.core.owners import Owner
+    from lfgpods.core.pod import Deletion, Pod, State
+    from lfgpods.core.settings import Settings, load_settings
+    from lfgpods.core.spec import Request
+    from lfgpods.exec.command import Command, ExecResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("delete_kubernetes_pod", "execute_command_in_pod", "manage_kubernetes_pod"),
-    "command": ("Command", "ExecResult"),
-    "errors": (
+    "api.lfg": ("delete_kubernetes_pod", "execute_command_in_pod", "manage_kubernetes_pod"),
+    "exec.command": ("Command", "ExecResult"),
+    "core.errors": (
         "HostError", "KubernetesError", "LfgpodsError", "OutcomeUnknownError", "PodNotFoundError",
         "PodNotRunningError", "SettingsError", "StoreError", "TemplateError", "TimeLimitError",
         "UsageError", "VolumeError",
     ),
-    "manager": ("PodManager",),
-    "naming": ("Owner",),
-    "pod": ("Pod",),
-    "removal": ("Deletion",),
-    "settings": ("Settings", "load_settings"),
-    "spec": ("Request",),
-    "state": ("State",),
+    "api.manager": ("PodManager",),
+    "core.owners": ("Owner",),
+    "core.pod": ("Deletion", "Pod", "State"),
+    "core.settings": ("Settings", "load_settings"),
+    "core.spec": ("Request",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfgpods.api.manager import PodManager
+from lfgpods.core.settings import Settings, load_settings
 from lfgpods.hosts.embedded import EmbeddedHost, Faults
-from lfgpods.manager import PodManager
-from lfgpods.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import pytest

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lfgpods.errors import PodNotFoundError
-from lfgpods.naming import Owner
+from lfgpods.core.errors import PodNotFoundError
+from lfgpods.core.owners import Owner
 from tests import lab as labs
 from tests import postgres
 from tests.cluster import Cluster

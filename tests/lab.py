@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from lfgpods.hosts import Completed, run
+from lfgpods.api.manager import PodManager
+from lfgpods.core.settings import Settings, load_settings
+from lfgpods.hosts.base import Completed
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
-from lfgpods.manager import PodManager
-from lfgpods.settings import Settings, load_settings
 from tests import postgres
 from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported
 

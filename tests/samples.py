@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lfgpods.naming import Owner
-from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec, Resources
-from lfgpods.state import State
+from lfgpods.core.owners import Owner
+from lfgpods.core.pod import Pod, ServicePort, State
+from lfgpods.core.spec import PodSpec, Resources
 
 SPEC = PodSpec("busybox:1.36", Resources("1Gi", "1", "128Mi", "50m"), "1Gi", (8080,))
 POD = Pod(

@@ -38,7 +38,7 @@ def program() -> NoReturn:
     """
     gc.disable()
     _open_what_is_closed()
-    from lfgpods.cli.handover import hand_over
+    from lfgpods.cli.keeper.client import hand_over
 
     code = hand_over(sys.argv[1:])
     if code is None:

@@ -13,9 +13,9 @@ from typing import Annotated, TextIO
 import typer
 
 from lfgpods import __version__
-from lfgpods.cli import database, demo, execution, keepers, lifecycle, listing, records, upkeep
+from lfgpods.cli.commands import database, demo, exec, history, housekeeping, keeper, lifecycle, listing
 from lfgpods.cli.options import Verbose, log_file, logged
-from lfgpods.errors import LfgpodsError, PodNotFoundError, UsageError
+from lfgpods.core.errors import LfgpodsError, PodNotFoundError, UsageError
 
 EXEC_FAILURE = 125
 """The exit code of every failure of `exec` itself, as it passes on every other one."""
@@ -24,13 +24,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "create": lifecycle.create,
-    "exec": execution.exec_command,
+    "exec": exec.exec_command,
     "status": listing.status,
     "list": listing.list_pods,
     "delete": lifecycle.delete,
-    "history": records.history,
-    "sync": upkeep.sync,
-    "gc": upkeep.gc,
+    "history": history.history,
+    "sync": housekeeping.sync,
+    "gc": housekeeping.gc,
     "demo": demo.demo,
 }
 
@@ -40,7 +40,7 @@ def application(command: str = "") -> typer.Typer:
     app = typer.Typer(
         name="lfgpods",
         help="A Kubernetes pod for each project and each conversation, with data that outlives it.",
-        epilog="Settings come from .env and the environment; .env.example and the README list them.",
+        epilog="Settings come from .env and the environment; .env.example and docs/settings.md list them.",
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,7 +49,7 @@ def application(command: str = "") -> typer.Typer:
     for name in [command] if command in _COMMANDS else _COMMANDS:
         app.command(name, context_settings={"allow_interspersed_args": name != "exec"})(logged(_COMMANDS[name]))
     if command not in _COMMANDS:
-        app.add_typer(keepers.keeper)
+        app.add_typer(keeper.keeper)
         app.add_typer(database.db)
     return app
 
@@ -113,7 +113,7 @@ def outcome(run: Callable[[], object], words: Sequence[str], stderr: TextIO) -> 
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return _report(_unwritten(error, words), words, stderr)
-        from lfgpods.text import one_line
+        from lfgpods.core.text import one_line
 
         message = one_line(f"internal error: {type(error).__name__}: {error}")
         where = _write_traceback(error, message)
@@ -129,13 +129,13 @@ def _unwritten(error: OSError, words: Sequence[str]) -> LfgpodsError:
 
 
 def _write_traceback(error: Exception, what: str) -> str:
-    from lfgpods.logs import write_traceback
+    from lfgpods.cli.logs import write_traceback
 
     return write_traceback(error, what, log_file())
 
 
 def _report(error: LfgpodsError, words: Sequence[str], stderr: TextIO) -> int:
-    from lfgpods.output import Format, show_error
+    from lfgpods.cli.output import Format, show_error
 
     with suppress(OSError):  # the exit code tells it too
         print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=stderr, flush=True)

@@ -25,7 +25,7 @@ ConversationId = Annotated[
 
 
 class OutputFormat(StrEnum):
-    """The same names as lfgpods.output.Format, here so that help and completion load nothing else."""
+    """The same names as lfgpods.cli.output.Format, here so that help and completion load nothing else."""
 
     TABLE = "table"
     JSON = "json"
@@ -34,7 +34,7 @@ class OutputFormat(StrEnum):
 
 
 class PodStatus(StrEnum):
-    """The names of lfgpods.state.State that a cluster tells, for the same reason."""
+    """The names of lfgpods.kube.diagnosis.State that a cluster tells, for the same reason."""
 
     CREATING = "creating"
     RUNNING = "running"
@@ -44,7 +44,7 @@ class PodStatus(StrEnum):
 
 
 class HostName(StrEnum):
-    """The same names as lfgpods.settings.HostKind, for the same reason."""
+    """The same names as lfgpods.core.settings.HostKind, for the same reason."""
 
     SSH = "ssh"
     LOCAL = "local"
@@ -66,8 +66,8 @@ Verbose = Annotated[
 
 def log_file() -> Path:
     """The file of the settings; the usual one where those are wrong, which the command itself will say."""
-    from lfgpods.errors import SettingsError
-    from lfgpods.settings import load_settings
+    from lfgpods.core.errors import SettingsError
+    from lfgpods.core.settings import load_settings
 
     try:
         return load_settings().log_file
@@ -80,7 +80,7 @@ def logged(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(context: typer.Context, verbose: int, **arguments: object) -> None:
-        from lfgpods.logs import configured
+        from lfgpods.cli.logs import configured
 
         with configured((context.obj or 0) + verbose, log_file()):
             command(**arguments)
@@ -115,12 +115,12 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def warn(text: str) -> None:
-    from lfgpods.text import printable
+    from lfgpods.core.text import printable
 
     print(f"Warning: {printable(text)}", file=sys.stderr)
 
 
 def note(text: str) -> None:
-    from lfgpods.text import printable
+    from lfgpods.core.text import printable
 
     print(f"Note: {printable(text)}", file=sys.stderr)

@@ -10,8 +10,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-from lfgpods.errors import HostError
-from lfgpods.hosts import Output, in_sequence
+from lfgpods.core.errors import HostError
+from lfgpods.hosts.base import Output, in_sequence
 
 _CHUNK = 65536
 

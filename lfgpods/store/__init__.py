@@ -14,17 +14,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from lfgpods import processes
-from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner, OwnerKind
-from lfgpods.orm import peewee
-from lfgpods.pod import Pod
-from lfgpods.settings import is_postgresql
-from lfgpods.state import State
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Change, Outcome
+from lfgpods.core.orm import peewee
+from lfgpods.core.owners import Owner, OwnerKind
+from lfgpods.core.pod import Pod, State
+from lfgpods.core.settings import is_postgresql
+from lfgpods.core.text import one_line
 from lfgpods.store.engine import Engine
 from lfgpods.store.rows import event_of, pod_of, row_of
 from lfgpods.store.schema import EventRow, PodRow, migrate, now
-from lfgpods.text import one_line
 
 EVENTS_KEPT = 10_000
 """Of each host, the newest."""
@@ -177,12 +176,12 @@ class Store:
         with self._reported():
             self._engine.run(lambda: query.execute(self._database))
 
-    def events(self, owner: Owner | None = None, limit: int = 50) -> list[Event]:
+    def events(self, owner: Owner | None = None, limit: int = 50) -> list[Change]:
         """The last LIMIT changes, newest first; of OWNER, or of the whole host."""
         whose = _event_of(self._host, owner) if owner else EventRow.host == self._host
         return self._events(whose, limit)
 
-    def unfinished(self, owner: Owner | None) -> list[Event]:
+    def unfinished(self, owner: Owner | None) -> list[Change]:
         """The changes that have no outcome, newest first: those that run, and those whose process is gone."""
         return self._events(_event_of(self._host, owner) & EventRow.outcome.is_null(), EVENTS_KEPT)
 
@@ -190,7 +189,7 @@ class Store:
         with self._reported():
             return [pod_of(row) for row in self._engine.run(lambda: list(query.dicts().execute(self._database)))]
 
-    def _events(self, condition: Any, limit: int) -> list[Event]:
+    def _events(self, condition: Any, limit: int) -> list[Change]:
         query = EventRow.select().where(condition).order_by(EventRow.id.desc()).limit(limit)
         with self._reported():
             return [event_of(row) for row in self._engine.run(lambda: list(query.dicts().execute(self._database)))]

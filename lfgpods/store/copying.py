@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lfgpods.errors import StoreError, UsageError
-from lfgpods.orm import peewee
-from lfgpods.settings import is_postgresql
+from lfgpods.core.errors import StoreError, UsageError
+from lfgpods.core.orm import peewee
+from lfgpods.core.settings import is_postgresql
 from lfgpods.store import open_engine
 from lfgpods.store.engine import Engine
 from lfgpods.store.schema import EventRow, PodRow

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, TypeVar
 
-from lfgpods.errors import LfgpodsError, StoreError
-from lfgpods.orm import peewee
-from lfgpods.text import masked
+from lfgpods.core.errors import LfgpodsError, StoreError
+from lfgpods.core.orm import peewee
+from lfgpods.core.text import masked
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lfgpods.errors import SettingsError
-from lfgpods.orm import peewee
+from lfgpods.core.errors import SettingsError
+from lfgpods.core.orm import peewee
+from lfgpods.core.text import mask
 from lfgpods.store.engine import Engine, Pooled
-from lfgpods.text import mask
 
 try:
     import psycopg

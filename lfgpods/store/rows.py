@@ -7,12 +7,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from lfgpods import processes
-from lfgpods.events import Action, Event, Outcome
-from lfgpods.naming import Owner, OwnerKind
-from lfgpods.pod import Pod, ServicePort
-from lfgpods.spec import PodSpec
-from lfgpods.state import State
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Change, Outcome
+from lfgpods.core.owners import Owner, OwnerKind
+from lfgpods.core.pod import Pod, ServicePort, State
+from lfgpods.core.spec import PodSpec
 
 PATIENCE = 3600
 """Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
@@ -60,9 +59,9 @@ def pod_of(row: dict[str, Any]) -> Pod:
     )
 
 
-def event_of(row: dict[str, Any]) -> Event:
+def event_of(row: dict[str, Any]) -> Change:
     kind, id = row["owner_kind"], row["owner_id"]
-    return Event(
+    return Change(
         id=row["id"],
         owner=Owner(OwnerKind(kind), id) if kind else None,
         action=Action(row["action"]),

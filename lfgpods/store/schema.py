@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from lfgpods.errors import StoreError
-from lfgpods.orm import peewee
+from lfgpods.core.errors import StoreError
+from lfgpods.core.orm import peewee
 from lfgpods.store.engine import Engine
 
 

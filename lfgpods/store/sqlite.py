@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lfgpods.orm import peewee
+from lfgpods.core.orm import peewee
 from lfgpods.store.engine import Engine, Pooled
 
 BUSY_TIMEOUT = 30

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lfgpods import Owner, PodManager, State
-from lfgpods.manager import render
-from lfgpods.naming import names_of
-from lfgpods.output import Format, show_manifests
+from lfgpods.cli.output import Format, show_manifests
+from lfgpods.core.owners import names_of
+from lfgpods.pods.lifecycle import render
 from tests.bench.ground import REQUEST, Ground, program
 from tests.bench.measuring import Contender, Row, alternate, compare, steadiness
 from tests.bench.rivals import ON_HOST

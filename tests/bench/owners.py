@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lfgpods import Owner, Request, Settings
-from lfgpods.labels import Object
-from lfgpods.manager import render
-from lfgpods.naming import names_of
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import names_of
+from lfgpods.pods.lifecycle import render
 from tests.bench.api_server import ApiServer, Call
 
 _SEED = "bench-seed"

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from lfgpods import Owner, Pod, PodManager, State
-from lfgpods.cluster import _KINDS as LISTED
-from lfgpods.events import Action
-from lfgpods.labels import SELECTOR
-from lfgpods.naming import names_of
-from lfgpods.pages import ObjectList
+from lfgpods.core.changes import Action
+from lfgpods.core.owners import names_of
+from lfgpods.kube.labels import SELECTOR
+from lfgpods.kube.lists import PagedList
+from lfgpods.pods.reader import _KINDS as LISTED
 from lfgpods.store import Store
 from lfgpods.store.schema import EventRow
 from tests.bench import api_server, owners
@@ -172,7 +172,7 @@ def _there(found: object) -> None:
 def _raw_lists(lab: Lab) -> str:
     """The lists that ours needs, as a shell script on the host would get them: kubectl at its fastest."""
     kubectl = lab.settings().kubectl
-    lists = [ObjectList([kind], SELECTOR) for kind in LISTED]
+    lists = [PagedList([kind], SELECTOR) for kind in LISTED]
     return " && ".join(shlex.join([*kubectl, *one.words]) for one in lists)
 
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from lfgpods import Owner, rollout
+from lfgpods import Owner
+from lfgpods.pods import rollout
 from tests.contract.sites import Site, embedded_site, managed_site, real_site
 
 _HOSTPATH = [pytest.param("embedded", id="embedded"), pytest.param("real", id="real", marks=pytest.mark.real)]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lfgpods.hosts import Completed
+from lfgpods.hosts.base import Completed
 
 _TEXT = (
     (r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[a-z0-9]{5}\b", "-HASH-POD"),

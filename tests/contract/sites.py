@@ -17,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from lfgpods import Owner, PodManager, PodNotFoundError, Request, Settings, load_settings
-from lfgpods.hosts import Completed, Host, connect, run
-from lfgpods.hosts.embedded import EmbeddedHost, Faults, sandbox
-from lfgpods.naming import names_of
+from lfgpods.core.owners import names_of
+from lfgpods.hosts import connect
+from lfgpods.hosts.base import Completed, Host
+from lfgpods.hosts.embedded import EmbeddedHost, Faults
+from lfgpods.hosts.embedded.sandbox import container
+from lfgpods.hosts.run import run
 from lfgpods.testing import embedded_host
 from tests import lab as labs
 from tests.cluster import Cluster, provisioner
@@ -97,7 +100,7 @@ class EmbeddedSite(Site):
 
     @property
     def isolated(self) -> bool:
-        return sandbox.isolates()
+        return container.isolates()
 
     @contextlib.contextmanager
     def failing(self, fault: str) -> Iterator[Request]:

@@ -22,18 +22,18 @@ from lfgpods import (
     PodNotFoundError,
     State,
     TimeLimitError,
-    processes,
-    upkeep,
-    volumes,
 )
-from lfgpods.cluster import Cluster
-from lfgpods.errors import VolumeError
-from lfgpods.events import Action, Outcome
-from lfgpods.hosts import Host
-from lfgpods.labels import DELETED_AT
-from lfgpods.lock import OwnerLock
-from lfgpods.naming import names_of
-from lfgpods.volumes import Presence
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import VolumeError
+from lfgpods.core.owners import names_of
+from lfgpods.fleet.gc import GarbageCollector
+from lfgpods.hosts.base import Host
+from lfgpods.kube.labels import DELETED_AT
+from lfgpods.pods.lock import OwnerLock
+from lfgpods.pods.reader import PodReader
+from lfgpods.volumes import folders
+from lfgpods.volumes.folders import Presence
 from tests.contract.sites import Site
 
 
@@ -58,10 +58,10 @@ class _Shared:
 
 
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
-    cluster = Cluster(site.host, site.settings)
+    reader = PodReader(site.host, site.settings)
     namespace = site.settings.lock_namespace
     return OwnerLock(
-        cluster.kubectl,
+        reader.kubectl,
         names_of(owner),
         ["deployment/none"],
         namespace=namespace,
@@ -145,7 +145,7 @@ def test_a_purge_that_was_cut_short_after_it_set_the_files_aside_is_seen_through
 
 
 def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    purge = volumes.purge
+    purge = folders.purge
 
     def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
         if name == names_of(owner).namespace:
@@ -153,7 +153,7 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
         return purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
 
     with monkeypatch.context() as patched:
-        patched.setattr(volumes, "purge", cut_short)
+        patched.setattr(folders, "purge", cut_short)
         with pytest.raises(VolumeError, match="cut short"):
             site.pods.delete(owner, purge=True)
     assert site.pods.history(owner)[0].outcome is Outcome.FAILED
@@ -185,7 +185,7 @@ def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: Po
     pod = site.pods.ensure(owner, site.request)
     synced = forgetful.sync()
     assert owner in synced.added
-    remembered = forgetful._store.find(owner)
+    remembered = forgetful._store().find(owner)
     assert remembered is not None
     assert replace(remembered, last_used_at=None) == replace(site.pods.status(owner), last_used_at=None)
     assert forgetful.sync().added == ()
@@ -193,13 +193,13 @@ def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: Po
     site.pods.delete(owner)
     assert site.kubectl("delete", f"namespace/{names.namespace}").exit_code == 0
     assert owner in forgetful.sync().changed
-    found = forgetful._store.find(owner)
+    found = forgetful._store().find(owner)
     assert found is not None
     assert (found.status, found.volume) == (State.DELETED, pod.volume)
 
     site.pods.delete(owner, purge=True)
     assert owner in forgetful.sync().removed
-    assert forgetful._store.find(owner) is None
+    assert forgetful._store().find(owner) is None
 
 
 @pytest.mark.hostpath
@@ -267,16 +267,16 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
 def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.delete(owner)
-    look_around = upkeep.look_around
+    take_inventory = GarbageCollector.take_inventory
 
     def and_then_it_is_used(*arguments: Any) -> Any:
-        around = look_around(*arguments)
+        around = take_inventory(*arguments)
         site.pods.ensure(owner)
         write_file(site, owner)
         site.pods.delete(owner)
         return replace(around, now=around.now + 7200)
 
-    monkeypatch.setattr(upkeep, "look_around", and_then_it_is_used)
+    monkeypatch.setattr(GarbageCollector, "take_inventory", and_then_it_is_used)
     found = [orphan for orphan in site.pods.gc(apply=True, purge_older_than=3600.0) if orphan.owner == owner]
     assert [(orphan.removable, orphan.removed, "in use again" in orphan.error) for orphan in found] == [
         (True, False, True)
@@ -290,11 +290,11 @@ def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: S
     root, name = posixpath.split(site.folder(owner))
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
-    volumes._script(site.host, volumes._BEGIN, (root, name), site.settings.sudo, "removed", 60.0)
-    assert volumes.undo_purge(site.host, root, name, sudo=site.settings.sudo) is Presence.THERE
+    folders._script(site.host, folders._BEGIN, (root, name), site.settings.sudo, "removed", 60.0)
+    assert folders.undo_purge(site.host, root, name, sudo=site.settings.sudo) is Presence.THERE
     site.pods.delete(owner)
     with pytest.raises(VolumeError):
-        volumes._script(site.host, volumes._PURGE, (root, name), site.settings.sudo, "removed", 60.0)
+        folders._script(site.host, folders._PURGE, (root, name), site.settings.sudo, "removed", 60.0)
     site.pods.ensure(owner)
     assert file_is_there(site, owner)
 

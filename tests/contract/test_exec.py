@@ -10,8 +10,8 @@ import time
 import pytest
 
 from lfgpods import Command, Owner, TimeLimitError, UsageError
-from lfgpods.hosts import run
-from lfgpods.naming import names_of
+from lfgpods.core.owners import names_of
+from lfgpods.hosts.run import run
 from tests.contract.sites import Site
 from tests.waiting import eventually
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from lfgpods import Owner
-from lfgpods.hosts import Completed
-from lfgpods.labels import Object
-from lfgpods.manager import render
-from lfgpods.naming import Names, names_of
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import Names, names_of
+from lfgpods.hosts.base import Completed
+from lfgpods.pods.lifecycle import render
 from tests.contract.shapes import differences, shape_of
 from tests.contract.sites import Site
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State
-from lfgpods.errors import KubernetesError, LfgpodsError
-from lfgpods.naming import names_of
+from lfgpods.core.errors import KubernetesError, LfgpodsError
+from lfgpods.core.owners import names_of
 from tests.contract.sites import Site
 from tests.waiting import eventually
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Owner, State, cluster, hosts, pages
-from lfgpods.kubectl import Kubectl
-from lfgpods.labels import MANAGED_BY, OWNER, SELECTOR, labels_for
-from lfgpods.naming import names_of
+from lfgpods import Owner, State
+from lfgpods.core.owners import names_of
+from lfgpods.kube import lists
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.labels import MANAGED_BY, OWNER, SELECTOR, labels_for
+from lfgpods.pods import reader
 from tests.contract.sites import Site
 
 pytestmark = pytest.mark.usefixtures("_one_at_a_time")
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("_one_at_a_time")
 
 @pytest.fixture
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr("lfgpods.hosts.run.SIDE_BY_SIDE", 1)
 
 
 def apply(site: Site, *objects: dict[str, Any]) -> None:
@@ -75,12 +77,12 @@ def test_small_pages_give_what_one_kubectl_gives(
     site: Site, kept: Sequence[Owner], resident: Owner, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone = {resident, *kept}
-    monkeypatch.setattr(cluster, "FEW", 1_000)
+    monkeypatch.setattr(reader, "SINGLE_LIST_MAX_OWNERS", 1_000)
     site.pods.list()
     before = {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone}
     assert before.keys() == everyone
-    monkeypatch.setattr(cluster, "FEW", 0)
-    monkeypatch.setattr(pages, "PAGE", size)
+    monkeypatch.setattr(reader, "SINGLE_LIST_MAX_OWNERS", 0)
+    monkeypatch.setattr(lists, "PAGE", size)
     assert {pod.owner: pod for pod in site.pods.list() if pod.owner in everyone} == before
     assert before[resident].status is State.RUNNING
 
@@ -88,7 +90,7 @@ def test_small_pages_give_what_one_kubectl_gives(
 def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
     site: Site, kept: Sequence[Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "PAGE", 2)
+    monkeypatch.setattr(lists, "PAGE", 2)
     kubectl = Kubectl(site.host, site.settings.kubectl)
     turned: list[int] = []
     turn: Callable[[Kubectl, Any, float], None] = Kubectl._next_pages

@@ -14,10 +14,10 @@ from types import TracebackType
 
 import pytest
 
-from lfgpods.errors import HostError
-from lfgpods.hosts import run
+from lfgpods.core.errors import HostError
+from lfgpods.core.settings import SshSettings
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
-from lfgpods.settings import SshSettings
 from tests.waiting import eventually
 
 ECHO = ("echo", "hello")

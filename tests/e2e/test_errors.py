@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.naming import Owner, names_of
+from lfgpods.core.owners import Owner, names_of
 from tests.lab import Lab
 
 pytestmark = pytest.mark.real

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from lfgpods import Command, OutcomeUnknownError, PodManager, Request, TimeLimitError
-from lfgpods.naming import Owner, names_of
+from lfgpods.core.owners import Owner, names_of
 from tests.e2e.proxy import Proxy
 from tests.lab import Lab, command_line
 from tests.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.naming import Owner, names_of
+from lfgpods.core.owners import Owner, names_of
 from tests.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.conftest import RUN

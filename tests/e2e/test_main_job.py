@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import lfgpods
-from lfgpods.naming import Owner, names_of
+from lfgpods.core.owners import Owner, names_of
 from tests.cluster.paths import ADMIN_KUBECONFIG
 from tests.lab import Lab
 from tests.waiting import eventually

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lfgpods import Request
-from lfgpods.naming import Owner
+from lfgpods.core.owners import Owner
 from tests.lab import Lab
 
 pytestmark = pytest.mark.real

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, PodManager, PodNotFoundError, PodNotRunningError, Request
-from lfgpods.hosts import Process
+from lfgpods.core.owners import Names, Owner, names_of
+from lfgpods.hosts.base import Process
 from lfgpods.hosts.ssh import SshHost
-from lfgpods.naming import Names, Owner, names_of
 from tests.e2e.proxy import Proxy
 from tests.lab import Lab
 from tests.waiting import eventually

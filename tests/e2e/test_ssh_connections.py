@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.errors import HostError
-from lfgpods.hosts import run
-from lfgpods.hosts.ssh import SshHost, connection, line, pool
+from lfgpods.core.errors import HostError
+from lfgpods.hosts.run import run
+from lfgpods.hosts.ssh import SshHost, connection, heartbeat, pool
 from tests.e2e.sshd import ECHO, Sshd, Throttle, behind, new_key, opened, public, refused, settings
 from tests.waiting import eventually
 
@@ -206,8 +206,8 @@ def test_a_quiet_command_and_a_slow_upload_are_not_taken_for_silence(
     home: Path, key: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a fifth of the real beat: an upload that takes several times as long as silence may."""
-    monkeypatch.setattr(line, "BEAT", line.BEAT / 5)
-    patience = line.BEAT * (line.SILENT_BEATS + 1)
+    monkeypatch.setattr(heartbeat, "BEAT", heartbeat.BEAT / 5)
+    patience = heartbeat.BEAT * (heartbeat.SILENT_BEATS + 1)
     with Throttle(sshd.port, rate=200_000) as throttle:
         (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{throttle.port} {public(sshd.host_key)}\n")
         slow = replace(settings(home, sshd, key_file=key), port=throttle.port)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.hosts import run
-from lfgpods.settings import SshSettings
+from lfgpods.core.settings import SshSettings
+from lfgpods.hosts.run import run
 from tests.e2e.sshd import ECHO, Agent, Sshd, behind, new_key, opened, public, refused, settings
 
 pytestmark = pytest.mark.real

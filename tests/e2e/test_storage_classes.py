@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotFoundError, Request
-from lfgpods.naming import names_of
+from lfgpods.core.owners import names_of
 from tests.cluster import provisioner
 from tests.lab import Lab
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request, rollout
-from lfgpods.naming import names_of
-from lfgpods.nodes import Node, affinity_to
+from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request
+from lfgpods.core.owners import names_of
+from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.pods import rollout
 from tests.cluster import Cluster, second
 from tests.cluster.certificates import NODE
 from tests.lab import Lab
@@ -120,7 +121,7 @@ def test_a_volume_of_the_time_with_one_node_is_tied_to_it(cluster_of_two: Cluste
     with lab.manager() as manager:
         pod = manager.ensure(veteran)
         assert (has_its_file(manager, veteran), pod.volume_nodes) == (True, frozenset({NODE}))
-        assert volume_of(lab, veteran)["spec"]["nodeAffinity"] == affinity_to(Node(NODE, NODE))
+        assert volume_of(lab, veteran)["spec"]["nodeAffinity"] == node_affinity(Node(NODE, NODE))
         assert nodes_of(lab, veteran) == {NODE}
 
 

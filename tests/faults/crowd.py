@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from lfgpods import Command, LfgpodsError, Owner, PodManager
-from lfgpods.state import State
+from lfgpods.core.pod import State
 
 ROUND = ("create", "exec", "exec", "exec", "exec", "delete")
 

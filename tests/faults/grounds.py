@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from lfgpods import Command, Owner, PodManager, PodNotFoundError, Settings, load_settings
-from lfgpods.hosts import Completed, Host, connect, run
+from lfgpods.core.owners import names_of
+from lfgpods.hosts import connect
+from lfgpods.hosts.base import Completed, Host
+from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
-from lfgpods.naming import names_of
 from lfgpods.testing import embedded_host
 from tests.lab import DELETION_LIMIT, Lab
 

@@ -13,9 +13,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lfgpods import LfgpodsError
-from lfgpods.hosts import Host, Output, Process
-from lfgpods.output import Format, show_error
-from lfgpods.spec import Request
+from lfgpods.cli.output import Format, show_error
+from lfgpods.core.spec import Request
+from lfgpods.hosts.base import Host, Output, Process
 
 CANARY = "canary"
 """The file that a command makes which was not to run, in the current folder."""

@@ -20,8 +20,9 @@ from lfgpods.cli import main
 
 _PACKAGE = Path(lfgpods.__file__).parent
 _PURE = (
-    "cli/", "hosts/embedded/", "api.py", "errors.py", "labels.py", "manifests.py", "naming.py", "observe.py", "orm.py",
-    "output.py", "pod.py", "settings.py", "spec.py", "state.py", "testing.py",
+    "cli/", "hosts/embedded/", "testing.py", "api/lfg.py", "kube/labels.py", "kube/diagnosis.py", "pods/manifests.py",
+    "pods/objects.py", "pods/status.py", "core/errors.py", "core/objects.py", "core/owners.py", "core/pod.py",
+    "core/progress.py", "core/settings.py", "core/spec.py",
 )  # fmt: skip
 
 

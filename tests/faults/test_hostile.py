@@ -20,19 +20,22 @@ from hypothesis import HealthCheck, Phase, example, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lfgpods import Command, LfgpodsError, Owner, PodManager, Request, hosts, lock, rollout
+from lfgpods import Command, LfgpodsError, Owner, PodManager, Request
 from lfgpods.cli import main
-from lfgpods.command import Invocation
-from lfgpods.errors import SettingsError
+from lfgpods.cli.output import Format, show_manifests, show_pod, show_pods
+from lfgpods.core.errors import SettingsError
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import names_of, resolve_owner
+from lfgpods.core.settings import load_settings
+from lfgpods.core.spec import request_from_limits
+from lfgpods.exec.command import Invocation
+from lfgpods.exec.pool import ShellPool
+from lfgpods.hosts.base import in_sequence
 from lfgpods.hosts.local import LocalHost
-from lfgpods.kubectl import Kubectl
-from lfgpods.labels import OWNER_ID, Object
-from lfgpods.manager import render
-from lfgpods.naming import names_of, resolve_owner
-from lfgpods.output import Format, show_manifests, show_pod, show_pods
-from lfgpods.settings import load_settings
-from lfgpods.shells import Shells
-from lfgpods.spec import request_from_limits
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.labels import OWNER_ID
+from lfgpods.pods import lock, rollout
+from lfgpods.pods.lifecycle import render
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground
 from tests.faults.hostile import (
@@ -212,7 +215,7 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
     fake.write_text('#!/bin/sh\n# exec -i -n NAMESPACE POD -- sh ARGUMENT...\nshift 7\nexec sh "$@"\n')
     fake.chmod(0o755)
     host = LocalHost()
-    shells = Shells(host, Kubectl(host, [str(fake)]))
+    shells = ShellPool(host, Kubectl(host, [str(fake)]))
     prints = ("sh", "-c", 'printf "%s\\0" "$@"', "sh")
 
     def in_the_pod(command: Command) -> tuple[int, bytes, bytes]:
@@ -222,7 +225,7 @@ def test_exec_quoting(figures: Figures, tmp_path: Path, monkeypatch: pytest.Monk
 
     def on_the_host(argv: tuple[str, ...]) -> tuple[int, bytes, bytes]:
         """As sshd gives it to the account's shell."""
-        line = "exec " + shlex.join(hosts.in_sequence([("true", *argv), (*prints, *argv)]))
+        line = "exec " + shlex.join(in_sequence([("true", *argv), (*prints, *argv)]))
         done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
@@ -285,9 +288,9 @@ def test_replies_of_the_host(
 ) -> None:
     figure = figures.begin("Hostile input: replies of the host", "0 wrong", scaled(4000))
     monkeypatch.setattr(rollout, "GRACE", 0.0)
-    monkeypatch.setattr(lock, "LAST_WORDS", 0.0)
+    monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
     monkeypatch.setattr(lock, "_POLL", (0.001,))
-    monkeypatch.setattr(hosts, "LONGEST_ANSWER", 2 << 20)
+    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
     known = load_settings({"LFGPODS_DATABASE": str(tmp_path / "a.db")}, tmp_path / "no.env")
     objects = true_objects(embedded)
     assert {obj["kind"] for obj in objects} >= {"Namespace", "PersistentVolume", "Deployment", "Service", "Pod"}
@@ -320,8 +323,8 @@ def test_replies_of_the_host(
 def test_one_reply_of_many(figures: Figures, embedded: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = figures.begin("Hostile input: one reply in the middle", "0 wrong", scaled(300))
     monkeypatch.setattr(rollout, "GRACE", 0.0)
-    monkeypatch.setattr(lock, "LAST_WORDS", 0.0)
-    monkeypatch.setattr(hosts, "LONGEST_ANSWER", 2 << 20)
+    monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
+    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
     objects = true_objects(embedded)
     settings = embedded.settings(LFGPODS_TIMEOUT="2")
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 import pytest
 
 from lfgpods import Command, LfgpodsError, OutcomeUnknownError, Owner, PodManager, TimeLimitError
-from lfgpods.state import State
+from lfgpods.core.pod import State
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground, command_of
 from tests.faults.proxy import Direction, Fault, Proxy, Trouble

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from lfgpods import Command, LfgpodsError, Owner, PodManager
-from lfgpods.errors import OutcomeUnknownError
+from lfgpods.core.errors import OutcomeUnknownError
 from tests.cluster import Cluster
 from tests.faults.figures import Figure, Figures, check
 from tests.faults.grounds import Ground, command_of

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from lfgpods import Command, LfgpodsError, Owner
-from lfgpods.naming import names_of
+from lfgpods.core.owners import names_of
 from tests.faults.figures import Figures, check, scaled
 from tests.faults.grounds import Ground
 

@@ -1,14 +1,14 @@
-"""A stand-in for a Kubernetes host that needs neither cluster nor root nor network: kubectl's words, without kubectl.
+"""A stand-in for a Kubernetes host that needs no cluster, no root and no network.
 
-`EmbeddedHost` answers the kubectl command lines that lfgpods sends, with kubectl's output, exit codes and error texts.
-Its objects live in an SQLite file in its folder, for several processes at once; a pod is a bubblewrap sandbox of this
-machine's own programs where bubblewrap works, else a plain process in its volume's folder. There is no daemon: the
-controllers run whenever somebody looks. `Faults` makes things go wrong for tests.
+`EmbeddedHost` answers the kubectl commands that lfgpods runs, with kubectl's output, exit codes and error texts. Its
+objects are in an SQLite file that several processes can share. A pod is a bubblewrap sandbox with this machine's
+programs; without bubblewrap, it is a plain process in the folder of its volume. There is no daemon: the controllers
+run at each access. `Faults` injects faults for tests.
 """
 
 from __future__ import annotations
 
-from lfgpods.hosts.embedded.faults import Faults
+from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.host import EmbeddedHost
 
 __all__ = ["EmbeddedHost", "Faults"]

@@ -1,45 +1,43 @@
-"""The embedded host: kubectl's command lines answered in this process, every other command run on this machine."""
+"""The embedded host: runs kubectl commands in this process, and all other commands on this machine."""
 
 from __future__ import annotations
 
 import itertools
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from lfgpods.errors import HostError
-from lfgpods.hosts import Process
-from lfgpods.hosts.embedded import making, reading, writing
-from lfgpods.hosts.embedded.arguments import Arguments, parse
-from lfgpods.hosts.embedded.cluster import Cluster
-from lfgpods.hosts.embedded.errors import ApiError, KubectlError
-from lfgpods.hosts.embedded.faults import Faults
-from lfgpods.hosts.embedded.kinds import POD
-from lfgpods.hosts.embedded.process import ExecProcess, InterpretedProcess, Streams, refused
-from lfgpods.hosts.local import LocalHost, LocalProcess
+from lfgpods.hosts.base import Process
+from lfgpods.hosts.embedded.cluster.cluster import Cluster
+from lfgpods.hosts.embedded.cluster.errors import KubectlError
+from lfgpods.hosts.embedded.cluster.faults import Faults
+from lfgpods.hosts.embedded.cluster.kinds import POD
+from lfgpods.hosts.embedded.kubectl import apply, change, exec, get
+from lfgpods.hosts.embedded.kubectl.arguments import Arguments, parse
+from lfgpods.hosts.embedded.kubectl.streams import InterpretedProcess, Streams, failed_process
+from lfgpods.hosts.local import LocalHost
 
 _Verb = Callable[[Cluster, Arguments, Streams], int]
 _VERBS: dict[str, _Verb] = {
-    "annotate": writing.annotate,
-    "apply": making.apply,
-    "create": making.create,
-    "delete": writing.delete,
-    "get": reading.get,
-    "label": writing.label,
-    "logs": reading.logs,
-    "patch": writing.patch,
-    "scale": writing.scale,
-    "version": reading.version,
-    "wait": reading.wait,
+    "annotate": change.annotate,
+    "apply": apply.apply,
+    "create": apply.create,
+    "delete": change.delete,
+    "get": get.get,
+    "label": change.label,
+    "logs": get.logs,
+    "patch": change.patch,
+    "scale": change.scale,
+    "version": get.version,
+    "wait": get.wait,
 }
-_ROLLOUT: dict[str, _Verb] = {"restart": writing.rollout_restart, "status": reading.rollout_status}
+_ROLLOUT: dict[str, _Verb] = {"restart": change.rollout_restart, "status": get.rollout_status}
 
 
 class EmbeddedHost:
-    """A Kubernetes host that lives in FOLDER, for as many processes at once as like; see this package's docstring.
+    """A Kubernetes host in FOLDER, which several processes can use; see the docstring of this package.
 
-    KUBECTL is how its kubectl is called; a command line that begins otherwise runs on this machine.
+    Commands that start with KUBECTL run in this process, all others on this machine.
     """
 
     def __init__(self, folder: Path, *, access_host: str | None = None, kubectl: Sequence[str] = ("kubectl",)) -> None:
@@ -53,11 +51,11 @@ class EmbeddedHost:
     capacity = None
 
     def when_full(self, make_room: Callable[[], object]) -> None:
-        """It never is."""
+        """Do nothing: there is no limit."""
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong on purpose, for every process that uses the folder; set it to change that."""
+        """The injected faults, for every process that uses the folder. Can be set."""
         return self._cluster.faults
 
     @faults.setter
@@ -72,7 +70,7 @@ class EmbeddedHost:
         beside: Sequence[Sequence[str]] = (),
         ends_with_us: bool = False,
     ) -> Process:
-        """See Host. `kubectl exec` is taken by itself only, and commands BESIDE others run when those have ended."""
+        """See Host. `kubectl exec` runs only as a single command, and the commands BESIDE run after the others."""
         commands = (*after, argv)
         calls = [self._kubectl_words(command) for command in commands]
         if all(call is None for call in calls) and not beside:
@@ -81,9 +79,9 @@ class EmbeddedHost:
             if len(commands) == 1 and not beside and calls[0] is not None:
                 arguments = parse(calls[0])
                 if arguments.verb == "exec":
-                    return self._exec(arguments)
+                    return exec.start(self._cluster, arguments)
         except KubectlError as error:
-            return refused(error)
+            return failed_process(error)
 
         def interpret(streams: Streams) -> int:
             for command, call in zip(commands, calls, strict=True):
@@ -92,7 +90,7 @@ class EmbeddedHost:
             for command in beside:
                 with closing(self.open(command)) as process:
                     process.close_stdin()
-                    streams.pass_on(process, with_stderr=False)
+                    streams.forward(process, with_stderr=False)
             return 0
 
         process = InterpretedProcess(interpret)
@@ -101,23 +99,23 @@ class EmbeddedHost:
         return process
 
     def close(self) -> None:
-        """Nothing is kept open; pods go on running."""
+        """Do nothing: no connection is open. Pods keep running."""
 
     def shut_down(self) -> None:
-        """End every process of every pod at once and forget all objects; the volumes stay. Meant for tests."""
+        """Kill all pods and remove all objects; the volumes stay. For tests."""
         self.faults = Faults()
-        with self._cluster.change() as world:
-            for pod in world.all(POD):
+        with self._cluster.transaction() as objects:
+            for pod in objects.all(POD):
                 self._cluster.kubelet.kill(pod)
-            for record in world:
-                world.remove(record)
+            for record in objects:
+                objects.remove(record)
 
     def _run(self, command: Sequence[str], call: Sequence[str] | None, streams: Streams) -> int:
-        """COMMAND to its end on STREAMS, interpreted where it is a CALL of kubectl; its exit code."""
+        """Run COMMAND on STREAMS until it ends, in this process if CALL is a kubectl command. Returns its exit code."""
         if call is None:
             with closing(self._machine.open(command, ends_with_us=True)) as process:
                 process.close_stdin()
-                return streams.pass_on(process)
+                return streams.forward(process)
         try:
             arguments = parse(call)
             return _verb(arguments)(self._cluster, arguments, streams)
@@ -126,46 +124,13 @@ class EmbeddedHost:
             return error.exit_code
 
     def _kubectl_words(self, argv: Sequence[str]) -> Sequence[str] | None:
-        """ARGV without the words that call kubectl, or None where it does not."""
+        """The words after kubectl in ARGV, or None if it is another command."""
         calls = tuple(self._kubectl)
         program = tuple(itertools.takewhile(lambda word: not word.startswith("-"), calls))
         for prefix in (calls, program):
             if tuple(argv[: len(prefix)]) == prefix:
                 return argv[len(prefix) :]
         return None
-
-    def _exec(self, arguments: Arguments) -> Process:
-        command = arguments.command if arguments.command is not None else arguments.words[1:]
-        if not arguments.words or not command:
-            raise KubectlError("error: you must specify at least one command for the container")
-        world = self._cluster.look()
-        pod = reading.find_pod(world, arguments.namespace, arguments.words[0])
-        dropped_after = world.faults.exec_dropped_after
-        phase, name = pod.obj["status"]["phase"], pod.obj["spec"]["containers"][0]["name"]
-        if arguments.value("container", name) != name:
-            raise ApiError("BadRequest", f"container {arguments.value('container')} is not valid for pod {pod.name}")
-        if phase in ("Failed", "Succeeded"):
-            raise KubectlError(f"error: cannot exec into a container in a completed pod; current phase is {phase}")
-        if "nodeName" not in pod.obj["spec"]:
-            raise ApiError("BadRequest", f"pod {pod.name} does not have a host assigned")
-        container = self._cluster.kubelet.container(pod)
-        if not self._cluster.kubelet.is_running(pod):
-            raise KubectlError(f'error: unable to upgrade connection: container not found ("{name}")')
-        if problem := container.find_program(command[0]):
-            raise KubectlError(
-                "error: Internal error occurred: error executing command in container: failed to exec in container: "
-                "OCI runtime exec failed: exec failed: unable to start container process: "
-                f'exec: "{command[0]}": {problem}: unknown'
-            )
-        argv, variables = container.enter(command)
-        try:
-            child = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env=variables
-            )
-        except OSError as error:
-            raise HostError(f"{command[0]} cannot be started: {error}", "Check the command and its length.") from error
-        inner = LocalProcess(child, ends_with_us=False)
-        return ExecProcess(inner, stdin=arguments.on("stdin"), dropped_after=dropped_after)
 
 
 def _verb(arguments: Arguments) -> _Verb:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import paramiko
 
-from lfgpods.hosts.ssh.config import config_error, load_ssh_config
+from lfgpods.core.settings import SshSettings
 from lfgpods.hosts.ssh.errors import translated
+from lfgpods.hosts.ssh.heartbeat import WatchedTransport
 from lfgpods.hosts.ssh.keys import (
     TrustedKeys,
     UnknownHostKeyPolicy,
@@ -21,8 +22,7 @@ from lfgpods.hosts.ssh.keys import (
     load_private_key,
     load_trusted_keys,
 )
-from lfgpods.hosts.ssh.line import WatchedTransport
-from lfgpods.settings import SshSettings
+from lfgpods.hosts.ssh.ssh_config import config_error, load_ssh_config
 
 if TYPE_CHECKING:
     import fabric

@@ -6,7 +6,7 @@ import socket
 
 import paramiko
 
-from lfgpods.errors import HostError
+from lfgpods.core.errors import HostError
 
 _REACH = "Check K8S_SSH_HOST and K8S_SSH_PORT, that the host is up, and that no firewall stands between."
 

@@ -15,12 +15,12 @@ from functools import partial
 
 import paramiko
 
-from lfgpods.hosts import in_sequence
+from lfgpods.core.settings import SshSettings
+from lfgpods.hosts.base import in_sequence
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
 from lfgpods.hosts.ssh.process import SshProcess
-from lfgpods.settings import SshSettings
 
 # Both print a token on both streams first: what a shell's start-up files print before it is not the answer.
 _RUN = 'echo "$0"; echo "$0" >&2; exec "$@"'

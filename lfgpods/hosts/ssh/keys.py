@@ -17,8 +17,8 @@ import paramiko
 from paramiko.hostkeys import HostKeyEntry
 from paramiko.pkey import PublicBlob
 
-from lfgpods.errors import HostError
-from lfgpods.settings import SshSettings
+from lfgpods.core.errors import HostError
+from lfgpods.core.settings import SshSettings
 
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 _KEY_TYPES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)

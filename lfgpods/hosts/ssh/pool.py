@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 
-from lfgpods.errors import HostError
+from lfgpods.core.errors import HostError
 from lfgpods.hosts.ssh.connection import CHANNEL_TIMEOUT, hang_up
 
 if TYPE_CHECKING:

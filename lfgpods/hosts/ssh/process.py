@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import paramiko
 
-from lfgpods.errors import HostError
-from lfgpods.hosts import Output
-from lfgpods.hosts.ssh.line import LOST
+from lfgpods.core.errors import HostError
+from lfgpods.hosts.base import Output
+from lfgpods.hosts.ssh.heartbeat import LOST
 
 _CHUNK = 65536
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lfgpods.cli import main
-from lfgpods.errors import LfgpodsError, StoreError, UsageError
-from lfgpods.events import Action
-from lfgpods.naming import Owner
+from lfgpods.core.changes import Action
+from lfgpods.core.errors import LfgpodsError, StoreError, UsageError
+from lfgpods.core.owners import Owner
 from lfgpods.store import copying
 from lfgpods.store.copying import Copied, copy
 from lfgpods.store.engine import Engine

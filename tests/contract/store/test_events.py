@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lfgpods import processes
 from lfgpods import store as stores
-from lfgpods.errors import StoreError
-from lfgpods.events import Action, Outcome
-from lfgpods.naming import Owner
+from lfgpods.core import processes
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import StoreError
+from lfgpods.core.owners import Owner
 from tests.contract.store.databases import Database
 
 APP, OTHER = Owner.project("My App"), Owner.conversation("My App")
@@ -68,8 +68,8 @@ def test_newest_first_of_one_owner_or_of_all_and_of_this_host_only(database: Dat
 
 KILLED = """
 import sys
-from lfgpods.events import Action
-from lfgpods.naming import Owner
+from lfgpods.core.changes import Action
+from lfgpods.core.owners import Owner
 from lfgpods.store import Store
 Store(sys.argv[1], "host").begin(Action.CREATE, Owner.project("My App"))
 print("begun", flush=True)
@@ -102,8 +102,8 @@ def test_of_a_process_elsewhere_is_believed_that_it_runs_for_a_while(
 
 WORKER = """
 import sys
-from lfgpods.events import Action
-from lfgpods.naming import Owner
+from lfgpods.core.changes import Action
+from lfgpods.core.owners import Owner
 from lfgpods.store import Store
 store, me = Store(sys.argv[1], "host"), sys.argv[2]
 for i in range(25):

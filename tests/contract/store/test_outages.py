@@ -18,12 +18,12 @@ import pytest
 
 from lfgpods import store as stores
 from lfgpods.cli import main
-from lfgpods.errors import SettingsError, StoreError
-from lfgpods.events import Action, Outcome
-from lfgpods.naming import Owner
-from lfgpods.settings import load_settings
+from lfgpods.core.changes import Action, Outcome
+from lfgpods.core.errors import SettingsError, StoreError
+from lfgpods.core.owners import Owner
+from lfgpods.core.settings import load_settings
+from lfgpods.core.text import masked
 from lfgpods.store import Store, engine, postgresql
-from lfgpods.text import masked
 from tests import postgres
 from tests.contract.store.databases import PostgresqlDatabase
 from tests.samples import POD
@@ -138,9 +138,9 @@ def test_pods_whose_commit_was_cut_are_remembered_again(
 WORKER = """
 import sys
 from dataclasses import replace
-from lfgpods.errors import StoreError
-from lfgpods.events import Action
-from lfgpods.naming import Owner
+from lfgpods.core.errors import StoreError
+from lfgpods.core.changes import Action
+from lfgpods.core.owners import Owner
 from lfgpods.store import Store
 from tests.samples import POD
 
@@ -327,7 +327,7 @@ def test_without_psycopg_the_remedy_is_told(restartable: PostgresqlDatabase) -> 
     code = """
 import sys
 sys.modules["psycopg"] = None
-from lfgpods.errors import SettingsError
+from lfgpods.core.errors import SettingsError
 from lfgpods.store import Store
 try:
     Store(sys.argv[1], "host")

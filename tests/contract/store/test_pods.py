@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from lfgpods import store as stores
-from lfgpods.errors import StoreError
-from lfgpods.events import Action
-from lfgpods.naming import Owner
-from lfgpods.state import State
+from lfgpods.core.changes import Action
+from lfgpods.core.errors import StoreError
+from lfgpods.core.owners import Owner
+from lfgpods.core.pod import State
 from lfgpods.store import engine, schema
 from lfgpods.store.engine import Engine
 from tests.contract.store.databases import Database
@@ -139,7 +139,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(database: Database, monkey
 WORKER = """
 import sys
 from dataclasses import replace
-from lfgpods.naming import Owner
+from lfgpods.core.owners import Owner
 from lfgpods.store import Store
 from tests.samples import POD
 

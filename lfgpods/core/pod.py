@@ -1,0 +1,144 @@
+"""A pod as lfgpods reports it: what callers of the Python API, the store and the output all share. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from lfgpods.core.errors import PodNotFoundError
+from lfgpods.core.owners import Owner, OwnerKind
+from lfgpods.core.spec import PodSpec
+
+
+def no_such_pod(owner: Owner) -> PodNotFoundError:
+    """The error for an owner of whom there is nothing."""
+    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")
+
+
+@dataclass(frozen=True)
+class ServicePort:
+    """A port of the pod and the node port and URL at which it answers from outside."""
+
+    port: int
+    node_port: int
+    url: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    """An owner's pod at one moment; times are ISO 8601 in UTC, None where there is none."""
+
+    owner: Owner
+    namespace: str
+    status: State
+    spec: PodSpec
+    volume: str
+    """The volume folder on the host, or `persistentvolume/NAME` of what a storage class made."""
+    reason: str = ""
+    pod_name: str | None = None
+    conversation_id: str | None = None
+    service_name: str | None = None
+    cluster_ip: str | None = None
+    ports: tuple[ServicePort, ...] = ()
+    created_at: str | None = None
+    started_at: str | None = None
+    last_used_at: str | None = None
+    volume_nodes: frozenset[str] = field(default=frozenset(), compare=False)
+    """The nodes from which the volume can be reached, by their hostname label; empty where it may be any."""
+    differences: tuple[str, ...] = field(default=(), compare=False)
+    """What was asked for and is otherwise, in words; only `ensure` fills it."""
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What was found on the way and mended, in words; only `ensure` fills it."""
+
+    @property
+    def project_id(self) -> str | None:
+        return self.owner.id if self.owner.kind is OwnerKind.PROJECT else None
+
+    @property
+    def image(self) -> str:
+        return self.spec.image
+
+    @property
+    def resource_limits(self) -> dict[str, str]:
+        """The keys memory, cpu, memory_requests and cpu_requests, as Kubernetes quantities."""
+        resources = self.spec.resources
+        return {
+            "memory": resources.memory,
+            "cpu": resources.cpu,
+            "memory_requests": resources.memory_requests,
+            "cpu_requests": resources.cpu_requests,
+        }
+
+    @property
+    def access_url(self) -> str | None:
+        """The URL of the first port, if the pod has a service."""
+        return self.ports[0].url if self.ports else None
+
+    @property
+    def service_details(self) -> dict[str, Any]:
+        """access_url, node_port, service_name, cluster_ip, and a list of ports with port, node_port and url."""
+        return {
+            "access_url": self.access_url,
+            "node_port": self.ports[0].node_port if self.ports else None,
+            "service_name": self.service_name,
+            "cluster_ip": self.cluster_ip,
+            "ports": [{"port": p.port, "node_port": p.node_port, "url": p.url} for p in self.ports],
+        }
+
+    def without_workload(self) -> Pod:
+        """The pod after its Deployment and Service are gone and its volume was kept."""
+        return replace(
+            self,
+            status=State.DELETED,
+            reason="no pod; the data is kept",
+            pod_name=None,
+            service_name=None,
+            cluster_ip=None,
+            ports=(),
+            started_at=None,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable fields of the JSON and YAML output."""
+        return {
+            "project_id": self.project_id,
+            "conversation_id": self.conversation_id,
+            "namespace": self.namespace,
+            "pod_name": self.pod_name,
+            "status": self.status.value,
+            "reason": self.reason,
+            "image": self.image,
+            "resource_limits": self.resource_limits,
+            "storage_size": self.spec.storage_size,
+            "restricted": self.spec.restricted,
+            "runtime_class": self.spec.runtime_class,
+            "volume": self.volume,
+            "storage_class": self.spec.storage_class,
+            "volume_nodes": sorted(self.volume_nodes),
+            "service_details": self.service_details,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "last_used_at": self.last_used_at,
+            "differences": list(self.differences),
+            "notices": list(self.notices),
+        }
+
+
+class State(StrEnum):
+    CREATING = "creating"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DELETED = "deleted"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What was taken away: the pod, and with `purged` the data in `volume` too."""
+
+    owner: Owner
+    namespace: str
+    volume: str
+    purged: bool

@@ -1,0 +1,97 @@
+"""Removes what belongs to nobody, and only what is proven to be lfgpods' own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lfgpods.core.changes import Action
+from lfgpods.core.errors import KubernetesError, LfgpodsError
+from lfgpods.core.owners import names_of
+from lfgpods.core.progress import OnStep
+from lfgpods.fleet.orphans import KINDS, Inventory, Kind, Orphan, find_orphans, is_folder
+from lfgpods.kube.nodes import nodes_of
+from lfgpods.pods.reader import PodReader
+from lfgpods.pods.remover import TIMEOUT, PodRemover
+from lfgpods.store.journal import record_change
+
+if TYPE_CHECKING:
+    from lfgpods.store import Store
+
+
+class GarbageCollector:
+    """Finds orphans in cluster, store and volume root, and removes them."""
+
+    def __init__(self, reader: PodReader, remover: PodRemover, store: Callable[[], Store], *, volume_root: str) -> None:
+        self._reader = reader
+        self._remover = remover
+        self._store = store
+        self._volume_root = volume_root
+
+    def collect(self, *, apply: bool, purge_older_than: float | None, on_step: OnStep) -> Sequence[Orphan]:
+        """The orphans; with APPLY each that may be removed is, and says so.
+
+        Kept volumes of deleted pods count only if nothing has used them for PURGE_OLDER_THAN seconds.
+        """
+        on_step("looking at what is there")
+        inventory = self.take_inventory(purge_older_than)
+        found = find_orphans(inventory)
+        if not apply:
+            return found
+        return [self._try_to_remove(orphan, inventory, on_step) if orphan.removable else orphan for orphan in found]
+
+    def take_inventory(self, older_than: float | None) -> Inventory:
+        """All that may be an orphan; OLDER_THAN in seconds, None for no kept volume at all."""
+        remembered = self._store().all()
+        objects = self._reader.everything(KINDS, len(remembered))
+        volumes = [obj for obj in objects if obj["kind"] == "PersistentVolume"]
+        looked = self._remover.looks_for_folders or any(map(is_folder, volumes))
+        here = self._reader.placement.node_here() if any(map(nodes_of, volumes)) else None
+        return Inventory(
+            objects=objects,
+            folders=self._reader.folders(measured=True) if looked else [],
+            remembered=remembered,
+            volume_root=self._volume_root,
+            now=time.time(),
+            older_than=older_than,
+            node=here.hostname if here else None,
+        )
+
+    def _try_to_remove(self, orphan: Orphan, inventory: Inventory, on_step: OnStep) -> Orphan:
+        """ORPHAN, with what became of it."""
+        try:
+            with record_change(self._store(), Action.GC, orphan.owner, f"{orphan.kind} {orphan.name}"):
+                self._remove(orphan, inventory, on_step)
+        except LfgpodsError as error:
+            return replace(orphan, error=error.message)
+        return replace(orphan, removed=True)
+
+    def _remove(self, orphan: Orphan, inventory: Inventory, on_step: OnStep) -> None:
+        """Remove ORPHAN if a second look, under its owner's lock, finds it again."""
+        if orphan.kind is Kind.LOCK:
+            namespace, _, token = orphan.proof.partition("/")
+            self._remover.remove_lock(namespace, token)
+        elif orphan.owner is None:
+            self._remover.remove_set_aside(orphan.name)
+        else:
+            with self._reader.locked(orphan.owner, TIMEOUT, on_step) as (lock, snapshot):
+                looked = self._remover.looks_for_folders or not snapshot.provisioned
+                name = names_of(orphan.owner).namespace
+                row = self._store().find(orphan.owner)
+                now = replace(
+                    inventory,
+                    objects=snapshot.objects,
+                    folders=self._reader.folders(name=name, measured=True) if looked else [],
+                    remembered=[row] if row else [],
+                    now=time.time(),
+                )
+                if not any(one.kind is orphan.kind and one.removable for one in find_orphans(now)):
+                    raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
+                if orphan.kind is Kind.WORKLOAD:
+                    self._remover.delete(orphan.owner, snapshot, TIMEOUT, on_step)
+                    return
+                if orphan.kind is not Kind.RECORD:
+                    self._remover.purge(orphan.owner, snapshot, lock, TIMEOUT, on_step)
+                self._store().forget([orphan.owner])

@@ -1,0 +1,36 @@
+"""Lists the pods of all owners: the cluster is asked once for all, and the store is repaired by the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lfgpods.core.errors import LfgpodsError, is_unreachable
+from lfgpods.core.pod import Pod, State
+from lfgpods.fleet.sync import reconcile
+from lfgpods.pods.reader import PodReader
+from lfgpods.store.journal import log_store_errors
+
+if TYPE_CHECKING:
+    from lfgpods.store import Store
+
+
+def list_pods(reader: PodReader, store: Store) -> Sequence[Pod]:
+    """Every pod and kept volume of the host, by namespace.
+
+    If the cluster cannot be reached, returns the stored pods as `unknown`.
+    """
+    remembered: Sequence[Pod] = ()
+    with log_store_errors():  # before the cluster, so that a pod created meanwhile is not taken for gone
+        remembered = store.all()
+    try:
+        found = reader.pods(len(remembered))
+    except LfgpodsError as error:
+        if remembered and is_unreachable(error):
+            return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
+        raise
+    used = {pod.owner: pod.last_used_at for pod in remembered}
+    with log_store_errors():
+        reconcile(store, remembered, found)
+    return [replace(pod, last_used_at=used.get(pod.owner)) for pod in found]

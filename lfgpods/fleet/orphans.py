@@ -1,0 +1,243 @@
+"""What belongs to nobody: an honest list out of cluster, volume folders and store. Pure; removes nothing.
+
+What may be removed is only what labels, or the record beside a folder, prove to be lfgpods' own. Files are never
+among it, unless the caller names an age, and nothing has used them for that long.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from lfgpods.core.objects import Object, metadata
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.pod import Pod
+from lfgpods.kube.labels import DELETED_AT, PURGING, owner_of_record, read_owner
+from lfgpods.kube.nodes import nodes_of
+from lfgpods.pods.lock import HOLDER, is_orphan
+from lfgpods.pods.objects import OwnerObjects, group_by_namespace, owner_objects
+from lfgpods.volumes.folders import PURGING_SUFFIX, Folder
+
+KINDS = ("namespaces", "persistentvolumes", "persistentvolumeclaims", "deployments", "services", "leases")
+SILENT_LOCK = 86400.0
+"""Seconds after which a lock of another machine counts as left behind, by whatever clock."""
+
+
+class Kind(StrEnum):
+    LOCK = "lock"
+    NAMESPACE = "namespace"
+    WORKLOAD = "workload"
+    VOLUME = "volume"
+    FOLDER = "folder"
+    RECORD = "record"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """One thing that belongs to nobody, or to nobody any more; AGE in seconds, SIZE in KiB."""
+
+    kind: Kind
+    name: str
+    why: str
+    removable: bool
+    owner: Owner | None = None
+    age: float | None = None
+    size: int | None = None
+    proof: str = ""
+    """What tells this very one from another of the same name, where that can be."""
+    removed: bool = False
+    error: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """The stable fields of the JSON and YAML output."""
+        return {
+            "kind": self.kind.value,
+            "name": self.name,
+            "owner": f"{self.owner.kind}/{self.owner.id}" if self.owner else None,
+            "why": self.why,
+            "age_seconds": None if self.age is None else int(self.age),
+            "size_kib": self.size,
+            "removable": self.removable,
+            "removed": self.removed,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that the search looks at; NOW in seconds of the epoch, OLDER_THAN in seconds."""
+
+    objects: Sequence[Object]
+    folders: Sequence[Folder]
+    remembered: Sequence[Pod]
+    volume_root: str
+    now: float
+    older_than: float | None = None
+    node: str | None = None
+    """The hostname of the node that the folders are on, where the cluster has several."""
+
+
+def find_orphans(around: Inventory) -> list[Orphan]:
+    """Everything that belongs to nobody, by kind and name. Leaves out every owner whose lock is held just now."""
+    leases = [obj for obj in around.objects if obj["kind"] == "Lease"]
+    left = [lease for lease in leases if is_orphan(lease) or _silent_for(lease, around.now) > SILENT_LOCK]
+    busy = {lease["metadata"]["name"].removeprefix("lfgpods-") for lease in leases if lease not in left}
+    groups = group_by_namespace(obj for obj in around.objects if obj["kind"] != "Lease")
+    folders = {folder.name: folder for folder in around.folders}
+    remembered = {pod.namespace: pod for pod in around.remembered}
+    found = [_lock(lease, around.now) for lease in left]
+    for namespace, objects in groups.items():
+        if namespace not in busy:
+            found += _of_namespace(namespace, objects, folders.get(namespace), remembered.get(namespace), around)
+    used = {_volume_path(obj) for obj in around.objects if obj["kind"] == "PersistentVolume"}
+    for name, folder in folders.items():
+        path = posixpath.join(around.volume_root, name)
+        if name.removesuffix(PURGING_SUFFIX) not in busy and name not in groups and path not in used:
+            found.append(_folder(folder, around))
+    for namespace, pod in remembered.items():
+        if not {namespace} & (busy | groups.keys() | folders.keys()):
+            made = _moment(pod.last_used_at or pod.created_at)
+            age = None if made is None else max(0.0, around.now - made)
+            found.append(
+                Orphan(Kind.RECORD, namespace, "neither the cluster nor the host knows it", True, pod.owner, age)
+            )
+    order = list(Kind)
+    return sorted(found, key=lambda orphan: (order.index(orphan.kind), orphan.name))
+
+
+def _lock(lease: Object, now: float) -> Orphan:
+    holder = (lease.get("spec") or {}).get("holderIdentity") or "somebody"
+    return Orphan(
+        Kind.LOCK,
+        lease["metadata"]["name"],
+        f"its holder {holder} is gone",
+        True,
+        age=_silent_for(lease, now),
+        proof=f"{lease['metadata'].get('namespace', '')}/{metadata(lease, 'labels').get(HOLDER, '')}",
+    )
+
+
+def _of_namespace(
+    namespace: str, objects: Sequence[Object], folder: Folder | None, row: Pod | None, around: Inventory
+) -> Iterable[Orphan]:
+    snapshot = owner_objects(objects)
+    owner = _owner(snapshot)
+    if owner is None or names_of(owner).namespace != namespace:
+        name = f"{objects[0]['kind'].lower()}/{objects[0]['metadata']['name']}"
+        yield Orphan(Kind.NAMESPACE, name, "it carries lfgpods' label, and does not say whose it is", False)
+    elif snapshot.deployment is not None:
+        return
+    elif snapshot.volume is None and snapshot.provisioned:
+        why = "it is bound, and not marked as lfgpods' own yet; create or delete does that"
+        yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
+    elif snapshot.volume is None and not (folder and folder.filled):
+        yield Orphan(Kind.NAMESPACE, namespace, "a create was cut short before it had a volume", True, owner)
+    elif snapshot.volume is not None:
+        if snapshot.service is not None:
+            yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was cut short", True, owner)
+        yield from _kept(owner, snapshot, folder, row, around)
+
+
+def _kept(
+    owner: Owner, snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
+) -> Iterable[Orphan]:
+    """The volume of a pod that was deleted: listed where it is old enough, or not whole any more."""
+    assert snapshot.volume is not None
+    name, path = snapshot.volume["metadata"]["name"], _volume_path(snapshot.volume)
+    if snapshot.provisioned:
+        yield from _kept_by_class(owner, snapshot, row, around)
+        return
+    tied = nodes_of(snapshot.volume)
+    here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
+    size = folder.size if folder else None
+    if here and folder is None and PURGING in metadata(snapshot.volume, "annotations"):
+        yield Orphan(Kind.VOLUME, name, "a purge was cut short after it had removed the files", True, owner)
+        return
+    age = _unused_for(snapshot, folder, row, around.now)
+    old = here and age is not None and around.older_than is not None and age >= around.older_than
+    if old:
+        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", True, owner, age, size)
+    elif PURGING in metadata(snapshot.volume, "annotations"):
+        why = "a purge was cut short before it touched a file; create keeps them, delete --purge removes them"
+        yield Orphan(Kind.VOLUME, name, why, False, owner, age, size)
+    elif snapshot.namespace is None:
+        yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
+    elif here and folder is None:
+        yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
+
+
+def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
+    """The same of a volume that the cluster made, of which nothing but the end of its pod is known."""
+    assert snapshot.volume is not None
+    name = snapshot.volume["metadata"]["name"]
+    age = _unused_for(snapshot, None, row, around.now)
+    old = age is not None and around.older_than is not None and age >= around.older_than
+    ours = read_owner(snapshot.volume) == owner
+    if PURGING in metadata(snapshot.volume, "annotations"):
+        given_up = snapshot.claim is None
+        why = (
+            "a purge was cut short"
+            if given_up
+            else "a purge was cut short before it gave up the volume; create keeps it"
+        )
+        yield Orphan(Kind.VOLUME, name, why, ours and given_up, owner, age)
+    elif old:
+        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", ours, owner, age)
+    elif snapshot.namespace is None:
+        yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
+
+
+def _folder(folder: Folder, around: Inventory) -> Orphan:
+    age = None if folder.changed is None else max(0.0, around.now - folder.changed)
+    if folder.purging:
+        return Orphan(Kind.FOLDER, folder.name, "a purge was cut short", True, age=age, size=folder.size)
+    owner = owner_of_record(folder.owner)
+    if owner is None or names_of(owner).namespace != folder.name:
+        why = "no volume is on it, and nothing proves whose it is"
+        return Orphan(Kind.FOLDER, folder.name, why, False, age=age, size=folder.size)
+    if not folder.filled:
+        return Orphan(Kind.FOLDER, folder.name, "it is empty, and no volume is on it", True, owner, age, folder.size)
+    old = age is not None and around.older_than is not None and age >= around.older_than
+    why = "no volume is on it; create uses it again" if not old else "no volume is on it, and nothing has used it since"
+    return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
+
+
+def _owner(snapshot: OwnerObjects) -> Owner | None:
+    for obj in (snapshot.namespace, snapshot.volume):
+        if obj is not None and (owner := read_owner(obj)) is not None:
+            return owner
+    return None
+
+
+def is_folder(volume: Object) -> bool:
+    """Whether VOLUME is a folder that lfgpods made, rather than what a storage class did."""
+    return not OwnerObjects(volume=volume).provisioned
+
+
+def _volume_path(volume: Object) -> str:
+    return str(((volume.get("spec") or {}).get("hostPath") or {}).get("path") or "")
+
+
+def _unused_for(snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
+    """Seconds since anything is known to have used the volume; None where nothing is known of its end."""
+    deleted = _moment(metadata(snapshot.namespace, "annotations").get(DELETED_AT))
+    if deleted is None and (folder is None or folder.changed is None):
+        return None
+    used = _moment(row.last_used_at) if row else None
+    moments = [moment for moment in (deleted, used, folder.changed if folder else None) if moment is not None]
+    return max(0.0, now - max(moments))
+
+
+def _silent_for(lease: Object, now: float) -> float:
+    renewed = _moment((lease.get("spec") or {}).get("renewTime"))
+    return 0.0 if renewed is None else max(0.0, now - renewed)
+
+
+def _moment(text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,67 @@
+"""Compares store, cluster and volume folders, and repairs the store. The cluster is right."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lfgpods.core.owners import Owner
+from lfgpods.core.pod import Pod, State
+from lfgpods.pods.reader import PodReader
+from lfgpods.pods.remover import PodRemover
+
+if TYPE_CHECKING:
+    from lfgpods.store import Store
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync changed in the store, and what it saw that somebody has to look at, in words."""
+
+    pods: int
+    added: tuple[Owner, ...]
+    changed: tuple[Owner, ...]
+    removed: tuple[Owner, ...]
+    problems: tuple[str, ...]
+
+
+def reconcile(store: Store, before: Sequence[Pod], found: Sequence[Pod]) -> tuple[list[Owner], ...]:
+    """Write what was FOUND in the cluster to the store, which had BEFORE: the owners added, changed and removed.
+
+    A pod that is being created has a row before it has anything in the cluster, and keeps it.
+    """
+    remembered = {pod.owner: pod for pod in before}
+    now = {pod.owner: pod for pod in found}
+    removed = [owner for owner, pod in remembered.items() if owner not in now and pod.status is not State.CREATING]
+    added = [owner for owner in now if owner not in remembered]
+    changed = [
+        owner
+        for owner in now.keys() & remembered.keys()
+        if replace(now[owner], last_used_at=remembered[owner].last_used_at) != remembered[owner]
+    ]
+    store.remember(*(now[owner] for owner in (*added, *changed)))
+    store.forget(removed)
+    return tuple(sorted(owners, key=lambda owner: (owner.kind, owner.id)) for owners in (added, changed, removed))
+
+
+def sync(reader: PodReader, remover: PodRemover, store: Store, volume_root: str) -> Synced:
+    """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
+    before = store.all()
+    found = reader.pods(len(before))
+    here = reader.placement.node_here() if any(pod.volume_nodes for pod in found) else None
+    looked = remover.looks_for_folders or any(posixpath.dirname(pod.volume) == volume_root for pod in found)
+    folders = {folder.name for folder in reader.folders()} if looked else set()
+    added, changed, removed = reconcile(store, before, found)
+    problems = [
+        f"the volume folder {pod.volume} of {pod.owner} is gone"
+        for pod in found
+        if posixpath.dirname(pod.volume) == volume_root
+        and pod.namespace not in folders
+        and (not pod.volume_nodes or (here and here.hostname in pod.volume_nodes))
+    ]
+    unused = len(folders - {pod.namespace for pod in found})
+    if unused:
+        problems.append(f"{unused} volume folder{'s' if unused > 1 else ''} without a volume; see lfgpods gc")
+    return Synced(len(found), tuple(added), tuple(changed), tuple(removed), tuple(problems))

@@ -1,0 +1,106 @@
+"""What kubectl's errors mean: a KubernetesError with cause, remedy and a code for each kind of refusal. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.hosts.base import Completed, Host
+
+_CLUSTER_SILENT = re.compile(
+    r"was refused|Unable to connect to the server|i/o timeout|no route to host|TLS handshake|Client\.Timeout"
+    r"|connection refused|context deadline exceeded|\(ServiceUnavailable\)|\(InternalError\)|etcdserver|\(Timeout\)"
+    r"|apiserver not ready|connection reset|unexpected EOF|http2:"
+)
+_CONFIGURATION = re.compile(
+    r"no configuration has been provided|invalid configuration|Error in configuration|error loading config|x509:"
+    r"|context .* does not exist"
+)
+_SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTALL)
+
+
+def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesError:
+    """What COMMAND, which is how kubectl is called, meant when it ended as it did."""
+    text = completed.stderr.decode(errors="replace").strip()
+    line = _one_line(text) or f"it ended with exit code {completed.exit_code} and said nothing"
+    program = command[0]
+    if completed.exit_code in (126, 127) and "exec failed" not in text:
+        return KubernetesError(
+            f"{program} cannot be run on the host: {line}",
+            "Install kubectl there, or set LFGPODS_KUBECTL to its path (k3s: LFGPODS_KUBECTL='k3s kubectl').",
+            code="kubectl_missing",
+        )
+    if text.startswith("sudo:"):
+        return KubernetesError(f"sudo on the host refuses: {line}", _SUDO_HINT, code="sudo")
+    if _CONFIGURATION.search(text):
+        return KubernetesError(
+            f"kubectl on the host has no usable configuration: {line}",
+            "Give the SSH account a kubeconfig, or name it: LFGPODS_KUBECTL='kubectl --kubeconfig /path'.",
+            code="kubeconfig",
+        )
+    if "error dialing backend" in text:
+        return KubernetesError(
+            f"the node of the pod does not answer: {line}",
+            "Check on the host that its kubelet runs: kubectl get nodes.",
+            code="node_unreachable",
+        )
+    server_error = _SERVER_ERROR.search(text)
+    silent = _CLUSTER_SILENT.search(text)
+    reasons = ("ServiceUnavailable", "InternalError", "Timeout", None if silent else "")
+    if server_error and server_error[1] not in reasons:
+        return _server_refusal(server_error[1] or "", _one_line(server_error[2]))
+    if silent:
+        return KubernetesError(
+            f"the cluster does not answer: {line}",
+            "Check on the host that the API server runs: kubectl get nodes.",
+            code="cluster_unreachable",
+        )
+    return KubernetesError(f"kubectl failed: {line}", "Look at the cluster with kubectl on the host.", code="kubectl")
+
+
+_SUDO_HINT = "Allow the account passwordless sudo for it (NOPASSWD), or log in as root."
+_SERVER_HINTS = {
+    "NotFound": "It may have been deleted by someone else; lfgpods status shows what is there.",
+    "Forbidden": "The kubeconfig on the host needs more rights, or a quota is used up.",
+    "Unauthorized": "The credentials of the kubeconfig on the host are not valid any more.",
+    "Invalid": "Correct what was asked for; the message names the field.",
+    "Conflict": "Someone changed it at the same moment; try again.",
+}
+
+
+def _server_refusal(reason: str, message: str) -> KubernetesError:
+    if "exceeded quota" in message:
+        return KubernetesError(
+            f"a quota of the cluster is used up: {message}", _SERVER_HINTS["Forbidden"], code="quota"
+        )
+    code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).lower() or "refused"
+    hint = _SERVER_HINTS.get(reason, "Look at the cluster with kubectl on the host.")
+    return KubernetesError(f"Kubernetes refuses: {message}", hint, code=code)
+
+
+def _one_line(text: str) -> str:
+    """The first line that says something, without warnings; at most 400 characters."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    telling = [
+        line for line in lines if not line.startswith(("Warning:", "Defaulted container", "Unable to use a TTY"))
+    ]
+    line = (telling or lines or [""])[0].removeprefix("error: ")
+    return line if len(line) <= 400 else line[:399] + "…"
+
+
+def bad_answer(host: Host, text: str) -> KubernetesError:
+    """For an answer that is none of kubectl's."""
+    return KubernetesError(
+        f"kubectl on {host.name} gave an answer that is not the JSON of objects: {text[:120]!r}",
+        "Check LFGPODS_KUBECTL; it has to be kubectl 1.20 or newer.",
+        code="bad_answer",
+    )
+
+
+def still_there(references: Sequence[str], namespace: str, timeout: float) -> TimeLimitError:
+    """For objects that were deleted and have not gone within TIMEOUT seconds."""
+    return TimeLimitError(
+        f"{', '.join(references)} did not go away within {timeout:g} s",
+        f"It goes on; see what holds it with: kubectl describe namespace {namespace}",
+    )

@@ -1,0 +1,257 @@
+"""Deploys an owner's pod: folder, manifests and labels. Knows nothing of the store."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import threading
+import time
+from dataclasses import replace
+
+from lfgpods.core.errors import LfgpodsError
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.progress import OnStep
+from lfgpods.core.settings import Settings
+from lfgpods.core.spec import PodSpec
+from lfgpods.kube.diagnosis import has_ended, is_terminating, ready_pod
+from lfgpods.kube.kubectl import LABEL_FIELD_MANAGER
+from lfgpods.kube.labels import DELETED_AT, PROVISIONED, owner_record
+from lfgpods.kube.nodes import node_affinity
+from lfgpods.pods import manifests, rollout
+from lfgpods.pods.lock import OwnerLock
+from lfgpods.pods.manifests import Manifests
+from lfgpods.pods.objects import (
+    OwnerObjects,
+    is_bound,
+    is_marked_deleted,
+    is_ours,
+    owner_objects,
+    storage_class,
+    volume_folder,
+)
+from lfgpods.pods.reader import PodReader
+from lfgpods.pods.remover import TIMEOUT, PodRemover
+from lfgpods.pods.rollout import still_terminating, wait_ended
+from lfgpods.volumes import folders
+from lfgpods.volumes.provisioned import is_retained
+
+log = logging.getLogger(__name__)
+
+
+class PodDeployer:
+    """Applies an owner's manifests, and keeps its volume. The caller holds the owner's lock."""
+
+    def __init__(self, reader: PodReader, remover: PodRemover, settings: Settings) -> None:
+        self._reader = reader
+        self._remover = remover
+        self._settings = settings
+        self._kubectl = reader.kubectl
+        self._placement = reader.placement
+        self._provisioned = reader.provisioned
+
+    def wait_for_terminations(
+        self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep
+    ) -> OwnerObjects:
+        """SNAPSHOT once nothing in it is on its way out any more, so that nothing new is made into its end."""
+        names = names_of(owner)
+        deadline = time.monotonic() + timeout
+        while True:
+            deletable = {
+                f"deployment/{names.deployment}": snapshot.deployment,
+                f"persistentvolumeclaim/{names.claim}": snapshot.claim,
+                f"namespace/{names.namespace}": snapshot.namespace,
+                # One that the cluster made stays whole for as long as it is bound, whatever is asked of it.
+                f"persistentvolume/{names.volume}": None if snapshot.provisioned else snapshot.volume,
+            }
+            going = [reference for reference, obj in deletable.items() if is_terminating(obj)]
+            abandoned = [] if snapshot.deployment else [pod for pod in snapshot.pods if not has_ended(pod)]
+            if not going and not abandoned:
+                return snapshot
+            on_step("waiting for an earlier deletion to end")
+            if is_terminating(snapshot.namespace):  # and all that is in it
+                self._remover.remove_namespace(owner, snapshot, deadline - time.monotonic(), on_step)
+                snapshot = self._reader.read(owner)
+                continue
+            if f"persistentvolume/{names.volume}" in going:
+                # It waits for its claim, and that for the pod; its files stay.
+                self._kubectl.delete([*deletable][:2], names.namespace)
+            for reference in going:
+                self._kubectl.wait_gone(reference, names.namespace, deadline - time.monotonic())
+            if any(map(is_terminating, abandoned)):
+                wait_ended(self._kubectl, names, (), deadline - time.monotonic(), on_step)
+            elif abandoned:
+                # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
+                if time.monotonic() >= deadline:
+                    raise still_terminating(abandoned[0]["metadata"]["name"], timeout)
+                threading.Event().wait(0.2)
+            snapshot = self._reader.read(owner)
+
+    def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, snapshot: OwnerObjects) -> Manifests:
+        """The owner's manifests, with the volume where SNAPSHOT has it. Raises TemplateError."""
+        names = names_of(owner)
+        in_folder = spec.storage_class is None
+        root = posixpath.dirname(volume_folder(snapshot, names, self._settings.volume_root)) if in_folder else "/"
+        node = self._placement.folder_node() if in_folder and snapshot.volume is None else None
+        kept = snapshot.volume["metadata"]["name"] if snapshot.volume and snapshot.provisioned else None
+        return manifests.render(
+            owner,
+            names,
+            spec,
+            volume_root=root,
+            conversation_id=conversation_id,
+            templates=self._settings.templates,
+            hardening=self._settings.hardening,
+            pod_cidrs=self._placement.networks,
+            affinity=node_affinity(node) if node else None,
+            kept_volume=kept,
+        )
+
+    def apply(
+        self,
+        owner: Owner,
+        drawn: Manifests,
+        snapshot: OwnerObjects,
+        lock: OwnerLock,
+        on_step: OnStep,
+        *,
+        root_is_made: bool = False,
+    ) -> tuple[OwnerObjects, tuple[str, ...]]:
+        """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew.
+
+        Gives LOCK back with that. ROOT_IS_MADE says that there are other volumes in the volume root, which then is
+        not made anew.
+        Returns what is there then, and what was found of an earlier pod that something else took apart, in words.
+        """
+        names = names_of(owner)
+        in_folder = drawn.volume is not None
+        preparation = self._preparation(owner, snapshot, root_is_made) if in_folder else None
+        if in_folder and _is_bound_to_another(snapshot):
+            on_step("giving the kept volume to a new claim")
+            freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+            self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
+        elif snapshot.provisioned and snapshot.volume is not None and snapshot.claim is None:
+            self._provisioned.free(snapshot.volume, on_step)
+        if snapshot.deployment and not is_ours(snapshot.deployment):
+            # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
+            self._kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
+            wait_ended(self._kubectl, names, snapshot.pods, TIMEOUT, on_step)
+        if snapshot.namespace and drawn.switched_off:
+            self._kubectl.delete(drawn.switched_off, names.namespace)
+        on_step("making the volume folder and applying the manifests" if in_folder else "applying the manifests")
+        # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
+        volume = [] if snapshot.volume or drawn.volume is None else [drawn.volume]
+        claim = [] if snapshot.claim else [drawn.claim]
+        objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
+        tie = (
+            self._pin_to_node(snapshot) if preparation is not None else None
+        )  # which sees to it that the folder is here
+        before = self._pin_commands(snapshot, tie) if in_folder else self._note_classes()
+        if is_marked_deleted(snapshot):
+            before.append(self._kubectl.annotation(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
+        by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
+        then = lock.release_command
+        applied = self._kubectl.apply(objects, validate=by_hand, first=preparation, after=before, then=then)
+        lock.released()
+        made = owner_objects(applied)
+        if made.deployment is not None:
+            made.deployment["status"] = {}  # it is that of the pods before
+        kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}
+        made = replace(made, volume=made.volume or kept, claim=made.claim or snapshot.claim)
+        files = (
+            f"the files in {volume_folder(snapshot, names, self._settings.volume_root)}" if in_folder else "its files"
+        )
+        return made, recovery_notices(snapshot, files, kept=preparation is not None and preparation.kept)
+
+    def _preparation(self, owner: Owner, snapshot: OwnerObjects, root_is_made: bool) -> folders.Preparation | None:
+        """The step that makes the volume folder; None where that is somebody's own arrangement, or another node's."""
+        names = names_of(owner)
+        root, name = posixpath.split(volume_folder(snapshot, names, self._settings.volume_root))
+        if name != names.namespace or not self._placement.is_here(snapshot.volume):
+            return None
+        expected = "folder" if snapshot.volume else "root" if root_is_made else ""
+        return folders.Preparation(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
+
+    def _pin_to_node(self, snapshot: OwnerObjects) -> Object | None:
+        """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
+        volume = snapshot.volume
+        if volume is None or volume["spec"].get("nodeAffinity"):
+            return None
+        node = self._placement.folder_node()
+        return {"nodeAffinity": node_affinity(node)} if node else None
+
+    def _pin_commands(self, snapshot: OwnerObjects, tie: Object | None) -> list[tuple[str, ...]]:
+        if tie is None or snapshot.volume is None:
+            return []
+        return [self._kubectl.patch_command(_volume_reference(snapshot.volume), "default", {"spec": tie})]
+
+    def _note_classes(self) -> list[tuple[str, ...]]:
+        """The command that notes that there are volumes of storage classes from now on, where that is not noted."""
+        if self._reader.has_provisioned:
+            return []
+        return [self._kubectl.annotation(self._reader.lock_namespace, "default", PROVISIONED, "true")]
+
+    def check_reach(self, snapshot: OwnerObjects, spec: PodSpec, on_step: OnStep) -> None:
+        """Raise KubernetesError, with nothing changed, where no pod like SPEC could be started with its data."""
+        in_folder = spec.storage_class is None
+        if not in_folder and snapshot.volume is None and not is_bound(snapshot.claim):
+            self._placement.check_class(str(spec.storage_class))
+        self._placement.check_reach(snapshot.volume, in_folder=in_folder, grace=rollout.GRACE, on_step=on_step)
+
+    def retain(self, owner: Owner, snapshot: OwnerObjects) -> OwnerObjects:
+        """SNAPSHOT, with a volume that the cluster made and that from now on outlives its claim, if it is bound yet."""
+        spec = storage_class(snapshot)
+        if spec is None or (snapshot.volume is not None and is_retained(snapshot.volume, owner)):
+            return snapshot
+        pod = self._reader.pod(owner, snapshot)
+        volume = self._provisioned.retain(
+            owner, pod.conversation_id, pod.spec, volume=snapshot.volume, claim=snapshot.claim
+        )
+        return replace(snapshot, volume=volume)
+
+    def try_retain(self, owner: Owner, snapshot: OwnerObjects) -> OwnerObjects:
+        """What `retain` returns, or SNAPSHOT as it is where that is refused: for those who only look."""
+        try:
+            return self.retain(owner, snapshot)
+        except LfgpodsError as error:
+            log.warning("the volume of %s is not kept yet: %s", owner, error.message)
+            return snapshot
+
+    def label(self, drawn: Manifests, snapshot: OwnerObjects) -> None:
+        """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""
+        there = {obj["kind"] for obj in snapshot.objects}
+        # The Deployment's labels are lfgpods' own and nothing more: the level of security that a new namespace
+        # demands is not for what already runs in this one.
+        labels = drawn.deployment["metadata"]["labels"]
+        metadata_only = [
+            {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {**obj["metadata"], "labels": labels}}
+            for obj in drawn.objects
+            if obj["kind"] in there
+        ]
+        running, node = ready_pod(snapshot.pods), self._placement.node_here()
+        is_here = bool(running and node and running["spec"].get("nodeName") == node.name)
+        ties = self._pin_commands(snapshot, self._pin_to_node(snapshot) if is_here and drawn.volume else None)
+        self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, after=ties)
+
+
+def _is_bound_to_another(snapshot: OwnerObjects) -> bool:
+    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
+    bound_to = ((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}
+    return bool(bound_to.get("uid")) and (
+        snapshot.claim is None or snapshot.claim["metadata"].get("uid") != bound_to["uid"]
+    )
+
+
+def _volume_reference(volume: Object) -> str:
+    return f"persistentvolume/{volume['metadata']['name']}"
+
+
+def recovery_notices(before: OwnerObjects, files: str, *, kept: bool) -> tuple[str, ...]:
+    """What somebody else had taken away of a volume with FILES, in words."""
+    if before.volume is None and kept:
+        return (f"the PersistentVolume was gone; {files} were found and are used again",)
+    if before.volume is not None and before.namespace is None:
+        return (f"the namespace was gone; the volume with {files} was bound again",)
+    if before.volume is not None and before.claim is None:
+        return (f"the claim was gone; the volume with {files} was bound again",)
+    return ()

@@ -1,0 +1,225 @@
+"""One owner's pod from its making to its end: ensure, delete, status.
+
+The cluster is the truth and the store remembers. Each use case can be repeated after whatever happened before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lfgpods.core.changes import Action
+from lfgpods.core.errors import LfgpodsError, is_unreachable
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.pod import Deletion, Pod, State, no_such_pod
+from lfgpods.core.progress import OnStep, silent
+from lfgpods.core.settings import Settings
+from lfgpods.core.spec import Request
+from lfgpods.exec.pool import ShellPool
+from lfgpods.kube.labels import is_managed
+from lfgpods.pods import manifests
+from lfgpods.pods.deployer import PodDeployer
+from lfgpods.pods.objects import OwnerObjects, is_marked_deleted
+from lfgpods.pods.reader import PodReader
+from lfgpods.pods.remover import TIMEOUT, PodRemover
+from lfgpods.pods.rollout import wait_ready
+from lfgpods.pods.status import plan_update
+from lfgpods.store.journal import log_store_errors, record_change, record_failure, save
+
+if TYPE_CHECKING:
+    from lfgpods.pods.lock import OwnerLock
+    from lfgpods.store import Store
+
+
+class PodLifecycle:
+    """Creates, deletes and shows the pod of one owner. Safe for many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: PodReader,
+        remover: PodRemover,
+        deployer: PodDeployer,
+        shells: ShellPool,
+        store: Callable[[], Store],
+    ) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._remover = remover
+        self._deployer = deployer
+        self._shells = shells
+        self._store = store
+
+    def ensure(
+        self,
+        owner: Owner,
+        request: Request = Request(),
+        *,
+        conversation_id: str | None = None,
+        update: bool = False,
+        wait: bool = True,
+        timeout: float | None = None,
+        on_step: OnStep = silent,
+    ) -> Pod:
+        """OWNER's running pod: the one that is there, or one that is made or brought back on the same volume.
+
+        Where a pod runs and REQUEST asks for something else, the pod is returned as it is with `differences`,
+        and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
+        """
+        wanted = request.over(self._settings.defaults)
+        _check_conversation(conversation_id)
+        deadline = time.monotonic() + (self._settings.timeout if timeout is None else timeout)
+        remembered = self._store().find(owner)
+        pod_name = remembered.pod_name if remembered else None
+        on_step("looking at what is there")
+        if pod_name is not None:
+            snapshot = self._reader.read(owner, pod_name)
+            if not is_marked_deleted(snapshot) and (
+                running := self._existing_pod(owner, snapshot, request, update, conversation_id)
+            ):
+                return running
+        left = max(1.0, deadline - time.monotonic())
+        with self._reader.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, snapshot):
+            notices: tuple[str, ...] = ()
+            snapshot = self._deployer.retain(owner, snapshot)
+            if found := self._remover.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
+                notices, snapshot = (found,), self._reader.read(owner)
+            if running := self._existing_pod(owner, snapshot, request, update, conversation_id):
+                self._remover.unmark(owner, snapshot)
+                return replace(running, notices=notices)
+            spec, _ = plan_update(request, self._reader.pod(owner, snapshot).spec, snapshot)
+            if spec.storage_class and remembered and not snapshot.exists:
+                self._remover.check_no_folder(owner, remembered.volume)
+            self._deployer.check_reach(snapshot, spec, on_step)
+            snapshot = self._deployer.wait_for_terminations(owner, snapshot, left, on_step)
+            until = deadline if wait else None
+            pod = self._deploy(owner, request, conversation_id, snapshot, lock, until, on_step)
+        return replace(pod, notices=notices + pod.notices)
+
+    def delete(
+        self, owner: Owner, *, purge: bool = False, timeout: float = TIMEOUT, on_step: OnStep = silent
+    ) -> Deletion:
+        """Take OWNER's pod away and keep the data; with PURGE the data and every trace of it too.
+
+        Works from any state and may be repeated. Raises PodNotFoundError when there is nothing at all, not even
+        a record; TimeLimitError when something in the cluster holds on for longer than TIMEOUT seconds.
+        """
+        known = self._store().find(owner)
+        on_step("looking at what is there")
+        with self._reader.locked(owner, timeout, on_step) as (lock, snapshot):
+            pod = self._reader.pod(owner, snapshot)
+            if not (snapshot.exists or known or (purge and self._remover.has_folder(owner))):
+                raise no_such_pod(owner)
+            with record_change(self._store(), Action.PURGE if purge else Action.DELETE, owner):
+                remover = self._remover
+                snapshot = self._deployer.retain(owner, snapshot)
+                if not purge and remover.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
+                    snapshot = self._reader.read(owner)
+                lock.check()
+                self._shells.close(pod.namespace)
+                if purge:
+                    remover.purge(owner, snapshot, lock, timeout, on_step)
+                else:
+                    remover.delete(owner, snapshot, timeout, on_step)
+            with log_store_errors():
+                if purge or not (snapshot.volume or snapshot.claim):
+                    self._store().forget([owner])
+                else:
+                    self._store().remember(pod.without_workload())
+        return Deletion(owner, pod.namespace, pod.volume, purged=purge)
+
+    def status(self, owner: Owner) -> Pod:
+        """OWNER's pod as the cluster has it now; as remembered and `unknown` when nobody answers.
+
+        Raises PodNotFoundError when there is none, and puts the store right either way.
+        """
+        remembered = self._store().find(owner)
+        try:
+            snapshot = self._reader.read(owner, remembered.pod_name if remembered else None)
+        except LfgpodsError as error:
+            if remembered and is_unreachable(error):
+                return replace(remembered, status=State.UNKNOWN, reason=error.message)
+            raise
+        if not snapshot.exists:
+            self._store().forget([owner])
+            raise no_such_pod(owner)
+        snapshot = self._deployer.try_retain(owner, snapshot)
+        return save(self._store(), self._reader.pod(owner, snapshot))
+
+    def _deploy(
+        self,
+        owner: Owner,
+        request: Request,
+        conversation_id: str | None,
+        snapshot: OwnerObjects,
+        lock: OwnerLock,
+        until: float | None,
+        on_step: OnStep,
+    ) -> Pod:
+        """Apply what REQUEST makes of the pod in SNAPSHOT, give LOCK back, and wait UNTIL a moment or not at all."""
+        pod = self._reader.pod(owner, snapshot)
+        spec, differences = plan_update(request, pod.spec, snapshot)
+        drawn = self._deployer.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
+        action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
+        intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
+        root_is_made = self._store().has_volumes_in(self._settings.volume_root)
+        with record_change(self._store(), action, owner, spec.image), record_failure(self._store(), intent):
+            self._store().remember(intent)
+            lock.check()
+            self._shells.close(pod.namespace)
+            made, notices = self._deployer.apply(owner, drawn, snapshot, lock, on_step, root_is_made=root_is_made)
+            if until is not None:
+                left = max(1.0, until - time.monotonic())
+                of_class = drawn.volume is None
+                try:
+                    ready = wait_ready(
+                        self._reader.kubectl, names_of(owner), drawn.revision, left, on_step, provisioned=of_class
+                    )
+                except LfgpodsError:
+                    self._deployer.try_retain(owner, made)  # the pod may come up yet, and files into its volume
+                    raise
+                made = replace(made, pods=(ready,))
+            made = self._deployer.retain(owner, made)
+            pod = save(self._store(), self._reader.pod(owner, made))
+        return replace(pod, differences=differences, notices=notices)
+
+    def _existing_pod(
+        self, owner: Owner, snapshot: OwnerObjects, request: Request, update: bool, conversation_id: str | None
+    ) -> Pod | None:
+        """The pod, if it runs and nothing is to be changed; with what is otherwise than asked for."""
+        pod = self._reader.pod(owner, snapshot)
+        if pod.status is not State.RUNNING:
+            return None
+        pod = self._reader.pod(owner, self._deployer.retain(owner, snapshot))
+        differences = request.differences(pod.spec)
+        if differences and update:
+            return None
+        if not is_managed(snapshot.namespace or {}):
+            drawn = self._deployer.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
+            self._deployer.label(drawn, snapshot)
+        return replace(save(self._store(), pod), differences=differences)
+
+
+def render(
+    settings: Settings, owner: Owner, request: Request = Request(), *, conversation_id: str | None = None
+) -> tuple[Object, ...]:
+    """The objects that a first create of OWNER's pod would apply. Touches nothing, connects to nothing."""
+    _check_conversation(conversation_id)
+    return manifests.render(
+        owner,
+        names_of(owner),
+        request.over(settings.defaults),
+        volume_root=settings.volume_root,
+        conversation_id=conversation_id,
+        templates=settings.templates,
+        hardening=settings.hardening,
+    ).objects
+
+
+def _check_conversation(id: str | None) -> None:
+    """Raise UsageError for what can name no conversation; it is written down beside the project's id."""
+    if id is not None:
+        Owner.conversation(id)

@@ -1,0 +1,108 @@
+"""What the manager makes of a store that fails, and of what it finds, on the embedded host."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from lfgpods import Command, KubernetesError, Owner, State, StoreError
+from lfgpods.core import processes
+from lfgpods.core.owners import names_of
+from lfgpods.hosts.base import Process
+from lfgpods.hosts.run import run
+from lfgpods.kube.labels import DELETED_AT
+from lfgpods.pods.lock import PROCESS
+from lfgpods.pods.objects import owner_objects
+from lfgpods.pods.status import state_of
+from lfgpods.store import Store
+from lfgpods.testing import embedded_host
+
+OWNER = Owner.project("my-app")
+DEAD = f"{processes.this_process().rpartition(':')[0].rpartition(':')[0]}:999999999:1"
+
+
+def test_a_result_is_told_even_if_it_cannot_be_remembered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with embedded_host() as lfgpods:
+        lfgpods.pods.ensure(OWNER)
+        monkeypatch.setattr(Store, "touch", fail)
+        with caplog.at_level(logging.WARNING, "lfgpods"):
+            assert lfgpods.pods.exec(OWNER, Command("exit 3")).exit_code == 3
+        assert "the disk is full" in caplog.text
+        monkeypatch.setattr(Store, "forget", fail)
+        assert lfgpods.pods.delete(OWNER, purge=True).purged
+
+
+def test_a_pod_that_was_told_to_be_deleted_and_never_was_counts_as_used() -> None:
+    names = names_of(OWNER)
+    with embedded_host() as lfgpods:
+        lfgpods.pods.ensure(OWNER)
+        moment = f"{DELETED_AT}=2026-01-01T00:00:00Z"
+        assert run(lfgpods.host, ("kubectl", "annotate", f"namespace/{names.namespace}", moment)).exit_code == 0
+        pod = lfgpods.pods.ensure(OWNER)
+        assert pod.status is State.RUNNING
+        assert DELETED_AT not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "json")).stdout.decode()
+
+
+def test_where_the_lock_was_taken_over_a_node_in_trouble_is_still_seen_before_anything_is_made() -> None:
+    names = names_of(OWNER)
+    with embedded_host() as lfgpods:
+        run(
+            lfgpods.host, ("kubectl", "patch", "node/embedded", "--type=merge", "-p", '{"spec":{"unschedulable":true}}')
+        )
+        lease = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": f"lfgpods-{names.namespace}", "annotations": {PROCESS: DEAD}},
+        }
+        assert run(lfgpods.host, ("kubectl", "create", "-f", "-"), stdin=json.dumps(lease).encode()).exit_code == 0
+        with pytest.raises(KubernetesError, match="cordoned"):
+            lfgpods.pods.ensure(OWNER)
+        assert names.namespace not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "name")).stdout.decode()
+
+
+def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with embedded_host() as lfgpods:
+        monkeypatch.setattr(Store, "remember", fail)
+        with pytest.raises(StoreError):
+            lfgpods.pods.ensure(OWNER)
+        assert lfgpods.pods.list() == []
+
+
+def test_manifests_are_prepared_while_the_first_command_of_a_create_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    with embedded_host() as lfgpods:
+        start = lfgpods.host.open
+
+        def open(argv: Sequence[str], **how: Any) -> Process:
+            done.append("command")
+            return start(argv, **how)
+
+        monkeypatch.setattr(lfgpods.host, "open", open)
+        monkeypatch.setattr("lfgpods.pods.manifests.prepare", lambda _: done.append("prepared"))
+        lfgpods.pods.ensure(OWNER)
+        assert done[:3] == ["command", "prepared", "command"]
+        done.clear()
+        lfgpods.pods.ensure(OWNER)
+        assert "prepared" not in done
+
+
+def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:
+    deployment = {
+        "kind": "Deployment",
+        "metadata": {"name": "proj-a-dep"},
+        "spec": {"replicas": 1, "template": {}},
+        "status": {"readyReplicas": 1},
+    }
+    assert state_of(owner_objects([deployment])) == (State.RUNNING, "")

@@ -1,0 +1,157 @@
+"""Which node has the volume folders, and whether a pod can be started where its data is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lfgpods.core.errors import KubernetesError
+from lfgpods.core.objects import Object
+from lfgpods.core.pod import State
+from lfgpods.hosts.local import LocalHost
+from lfgpods.hosts.run import run
+from lfgpods.kube.nodes import (
+    HOST_SCRIPT,
+    JSONPATH,
+    Node,
+    networks_of,
+    node_affinity,
+    node_of_host,
+    nodes_of,
+    reachable,
+    read_host,
+    read_nodes,
+    trouble_of,
+)
+from lfgpods.pods.objects import OwnerObjects
+from lfgpods.pods.status import nodes_matter, state_of
+from lfgpods.testing import embedded_host
+
+ONE = Node("one", "one", ("10.244.0.0/24",), addresses=frozenset({"10.0.0.1", "203.0.113.7", "one.example.com"}))
+TWO = Node("two.internal", "two", ("10.244.1.0/24",), addresses=frozenset({"10.0.0.2", "two"}))
+NODES = (ONE, TWO)
+CORDONED = replace(ONE, cordoned=True)
+SILENT = replace(ONE, answers=False, since="2026-01-01T00:00:00Z")
+
+
+def volume(*hostnames: str) -> Object:
+    if not hostnames:
+        return {"kind": "PersistentVolume", "spec": {}}
+    affinity: Any = node_affinity(ONE)
+    affinity["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = list(hostnames)
+    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": affinity}}
+
+
+def test_lines_of_kubectl_become_nodes_and_other_lines_do_not() -> None:
+    said = (
+        "one\tone\t10.244.0.0/24 fd00::/64\t\tTrue\t2026-01-01T00:00:00Z\t10.0.0.1 one\n"
+        "storageclass.storage.k8s.io/fast\n"
+        "two\t\t\ttrue\tUnknown\t2026-01-02T00:00:00Z\t10.0.0.2\n"
+    )
+    one, two = read_nodes(said)
+    assert one == Node(
+        "one",
+        "one",
+        ("10.244.0.0/24", "fd00::/64"),
+        since="2026-01-01T00:00:00Z",
+        addresses=frozenset({"10.0.0.1", "one"}),
+    )
+    assert (two.hostname, two.networks, two.cordoned, two.answers) == ("two", (), True, False)
+    assert networks_of([one, two, one]) == ("10.244.0.0/24", "fd00::/64")
+
+
+def test_the_embedded_host_tells_its_node_in_the_same_words() -> None:
+    with embedded_host() as lfgpods:
+        said = run(lfgpods.host, ("kubectl", "get", "nodes", "-o", f"jsonpath={JSONPATH}")).stdout.decode()
+    (node,) = read_nodes(said)
+    assert (node.name, node.answers, node.cordoned, node.networks) == ("embedded", True, False, ("10.244.0.0/24",))
+    assert "127.0.0.1" in node.addresses
+
+
+@pytest.mark.parametrize(
+    "called", ["10.0.0.1", "203.0.113.7", "one", "ONE", "one.example.com"]
+)  # fmt: skip
+def test_the_host_is_found_among_the_nodes_by_any_of_its_names(called: str) -> None:
+    assert node_of_host(NODES, None, {called, "172.17.0.1"}) is ONE
+
+
+def test_a_node_that_is_named_wins_and_has_to_be_there() -> None:
+    assert node_of_host(NODES, "two.internal", {"10.0.0.1"}) is TWO
+    with pytest.raises(KubernetesError, match="no such node") as missing:
+        node_of_host(NODES, "three", {"10.0.0.1"})
+    assert "one, two.internal" in missing.value.hint
+
+
+@pytest.mark.parametrize("called", [(), ("bastion", "192.0.2.1"), ("10.0.0.1", "10.0.0.2")])
+def test_a_host_that_is_not_known_for_certain_is_refused_with_a_remedy(called: tuple[str, ...]) -> None:
+    with pytest.raises(KubernetesError) as unknown:
+        node_of_host(NODES, None, called)
+    assert unknown.value.code == "unknown_node"
+    assert "LFGPODS_NODE" in unknown.value.hint
+
+
+def test_the_host_tells_its_addresses_but_for_those_that_every_host_has() -> None:
+    told = read_host(run(LocalHost(), ("sh", "-c", HOST_SCRIPT)).stdout.decode())
+    assert told
+    assert not {"127.0.0.1", "::1", "localhost"} & told
+    assert read_host("localhost\n127.0.1.1\n10.0.0.1\n::1\n") == {"10.0.0.1"}
+
+
+def test_a_volume_is_tied_to_the_node_that_its_affinity_names() -> None:
+    assert nodes_of({"spec": {"nodeAffinity": node_affinity(TWO)}}) == frozenset({"two"})
+    assert reachable(NODES, {"spec": {"nodeAffinity": node_affinity(TWO)}}) == (TWO,)
+    assert nodes_of(volume()) is None
+    assert nodes_of(None) is None
+    by_zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+    assert nodes_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}}}) is None
+
+
+def test_why_no_pod_can_be_started_with_the_data() -> None:
+    assert trouble_of(NODES, volume("one")) == ""
+    assert trouble_of((CORDONED, TWO), volume()) == ""
+    assert trouble_of((CORDONED, TWO), volume("two")) == ""
+    assert "kubectl uncordon one" in trouble_of((CORDONED, TWO), volume("one"))
+    assert "does not answer since 2026-01-01T00:00:00Z" in trouble_of((SILENT, TWO), volume("one"))
+    assert "no such node" in trouble_of(NODES, volume("three"))
+    assert trouble_of((), volume("three")) == ""
+
+
+def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one") -> Object:
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    if node is None:
+        refused = {"reason": "Unschedulable", "message": "0/2 nodes are available"}
+        conditions.append({"type": "PodScheduled", "status": "False", **refused})
+    statuses: list[Object] = [{"state": {"running": {}}}] if phase == "Running" else []
+    return {
+        "kind": "Pod",
+        "metadata": {"name": "p", **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if going else {})},
+        "spec": {"nodeName": node} if node else {},
+        "status": {"phase": phase, "conditions": conditions, "containerStatuses": statuses},
+    }
+
+
+def seen(one_pod: Object, *nodes: Node) -> tuple[bool, State, str]:
+    deployment: Object = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 1}}
+    snapshot = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
+    return nodes_matter(snapshot), *state_of(snapshot)
+
+
+def test_a_pod_on_a_node_that_does_not_answer_is_unknown_however_ready_it_says_to_be() -> None:
+    assert seen(pod("Running", ready=True), SILENT, TWO)[1:] == (State.UNKNOWN, SILENT.trouble)
+    assert seen(pod("Running", ready=False), SILENT, TWO) == (True, State.UNKNOWN, SILENT.trouble)
+    assert seen(pod("Running", ready=False, going=True), SILENT, TWO) == (True, State.UNKNOWN, SILENT.trouble)
+    assert seen(pod("Running", ready=False), TWO)[1] is State.UNKNOWN
+
+
+def test_the_nodes_are_asked_only_where_they_may_be_the_reason() -> None:
+    assert seen(pod("Running", ready=True)) == (False, State.RUNNING, "")
+    assert not seen(pod("Pending", ready=False))[0]
+
+
+def test_a_pod_that_no_node_takes_says_which_one_has_its_data_and_what_to_do() -> None:
+    waiting = pod("Pending", ready=False, node=None)
+    assert seen(waiting, CORDONED, TWO) == (True, State.FAILED, CORDONED.trouble)
+    assert seen(waiting, SILENT, TWO) == (True, State.FAILED, SILENT.trouble)
+    assert "0/2 nodes are available" in seen(waiting, ONE, TWO)[2]

@@ -1,0 +1,248 @@
+"""Who may take a lock over, and when: never from a holder that renews it, whatever any clock says."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from lfgpods.core import processes
+from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import Names
+from lfgpods.pods import lock as locks
+from lfgpods.pods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
+
+NAMES = Names("proj-a")
+ELSEWHERE = "another-boot:4026531836:12:34"
+
+
+class OneLease:
+    """A kubectl that knows one Lease; the first of ON_GET is done before each look at it."""
+
+    def __init__(self) -> None:
+        self.lease: Object | None = None
+        self.versions = itertools.count(1)
+        self.on_get: list[Any] = []
+        self.failure: Exception | None = None
+
+    def create_and_get(
+        self, obj: Object, references: Sequence[str], namespace: str, **_: object
+    ) -> tuple[Object, list[Object], str]:
+        if self.lease is not None:
+            raise KubernetesError("there", code="already_exists")
+        self._put(obj)
+        if self.failure:
+            raise self.failure
+        return self.copy(), [{"kind": "found"}], "said"
+
+    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+        if references != ["lease/lfgpods-proj-a"]:
+            return [{"kind": "found"}]
+        if self.on_get:
+            self.on_get.pop(0)()
+        return [self.copy()] if self.lease else []
+
+    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+        if self.lease is None:
+            raise KubernetesError("gone", code="not_found")
+        if patch["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
+            raise KubernetesError("changed", code="conflict")
+        for part, change in patch.items():
+            if isinstance(change, dict):
+                self.lease.setdefault(part, {}).update(change)
+        self._put(self.lease)
+        return self.copy()
+
+    def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
+        if self.lease and f"{HOLDER}={self.lease['metadata']['labels'][HOLDER]}" == selector:
+            self.lease = None
+
+    def delete_selected_command(self, kind: str, namespace: str, selector: str) -> tuple[str, ...]:
+        return ("delete", kind, namespace, selector)
+
+    def hold(self, process: str = ELSEWHERE) -> None:
+        metadata = {"name": "lfgpods-proj-a", "labels": {HOLDER: "them"}, "annotations": {PROCESS: process}}
+        spec = {"holderIdentity": "them", "leaseDurationSeconds": 20}
+        self._put({"kind": "Lease", "metadata": metadata, "spec": spec})
+
+    def renew(self) -> None:
+        assert self.lease is not None
+        self._put(self.lease)
+
+    def copy(self) -> Object:
+        return copy.deepcopy(self.lease or {})
+
+    def _put(self, obj: Object) -> None:
+        self.lease = copy.deepcopy(obj)
+        self.lease["metadata"]["resourceVersion"] = str(next(self.versions))
+
+
+class Clock:
+    """A second passes whenever somebody asks for the time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.fixture
+def kubectl() -> OneLease:
+    return OneLease()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(locks, "time", clock)
+    monkeypatch.setattr(locks, "_POLL", (0.0,))
+    monkeypatch.setattr(locks, "RELEASE_GRACE", 0.0)
+    return clock
+
+
+def lock_on(kubectl: OneLease, timeout: float = 500.0) -> OwnerLock:
+    return OwnerLock(kubectl, NAMES, ["pod/x"], namespace="default", timeout=timeout, on_step=lambda step: None)  # type: ignore[arg-type]
+
+
+def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
+    lock = lock_on(kubectl)
+    lock.take()
+    assert (lock.said, lock.found) == ("said", [{"kind": "found"}])
+    assert kubectl.lease is not None
+    lock.check()
+    lock.release()
+    assert kubectl.lease is None
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+
+
+def test_a_lock_that_is_renewed_is_waited_for_and_never_taken_over(kubectl: OneLease) -> None:
+    kubectl.hold()
+    kubectl.on_get = [kubectl.renew] * 1000
+    with pytest.raises(TimeLimitError, match="them is changing proj-a"):
+        lock_on(kubectl, timeout=300.0).take()
+    assert kubectl.copy()["metadata"]["labels"][HOLDER] == "them"
+
+
+def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLease, clock: Clock) -> None:
+    kubectl.hold()
+    start = clock.now
+    lock = lock_on(kubectl)
+    lock.take()
+    assert clock.now - start > 20
+    assert lock.said == ""
+    assert lock.found == [{"kind": "found"}]
+    lock.release()
+    assert kubectl.lease is None
+
+
+def test_of_two_that_take_over_one_wins(kubectl: OneLease, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = processes.this_process().rpartition(":")[0].rpartition(":")[0]
+    kubectl.hold(f"{home}:999999999:1")
+    kubectl.on_get = [lambda: None] + [kubectl.renew] * 1000
+    patch = kubectl.patch
+
+    def too_late(reference: str, namespace: str, change: Object) -> Object:
+        kubectl.hold()
+        return patch(reference, namespace, change)
+
+    monkeypatch.setattr(kubectl, "patch", too_late)
+    with pytest.raises(TimeLimitError):
+        lock_on(kubectl, timeout=100.0).take()
+
+
+def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLease) -> None:
+    def always_there(*_: object, **__: object) -> Any:
+        raise KubernetesError("there", code="already_exists")
+
+    kubectl.create_and_get = always_there  # type: ignore[method-assign]
+    with pytest.raises(TimeLimitError):
+        lock_on(kubectl, timeout=50.0).take()
+
+
+def test_a_lock_whose_answer_came_late_is_not_held_for_longer(kubectl: OneLease, clock: Clock) -> None:
+    create_and_get = kubectl.create_and_get
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        made = create_and_get(*arguments, **options)
+        clock.now += 25
+        return made
+
+    kubectl.create_and_get = slowly  # type: ignore[method-assign]
+    lock = lock_on(kubectl)
+    lock.take()
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+    lock.release()
+
+
+def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
+    kubectl: OneLease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewing, given_back = threading.Event(), threading.Event()
+
+    def too_late(*_: object) -> Any:
+        renewing.set()
+        given_back.wait(5)
+        raise KubernetesError("gone", code="not_found")
+
+    monkeypatch.setattr(locks, "RENEW_EVERY", 0.0)
+    monkeypatch.setattr(locks, "RELEASE_GRACE", 5.0)
+    monkeypatch.setattr(kubectl, "patch", too_late)
+    lock = lock_on(kubectl)
+    lock.take()
+    assert renewing.wait(5)
+    given_back.set()
+    lock.released()
+    lock.release()
+    assert caplog.messages == []
+
+
+def test_a_lock_that_was_given_back_by_its_command_is_not_given_back_again(kubectl: OneLease) -> None:
+    lock = lock_on(kubectl)
+    lock.take()
+    assert lock.release_command == ("delete", "leases", "default", f"{HOLDER}={lock._token}")
+    lock.released()
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+    assert is_orphan(kubectl.copy())
+    kubectl.hold()  # somebody else's by now
+    lock.release()
+    assert kubectl.lease is not None
+
+
+def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:
+    lock = lock_on(kubectl)
+    lock.take()
+    kubectl.hold()
+    clock.now += 100
+    with pytest.raises(KubernetesError, match="lost"):
+        lock.check()
+    lock.release()
+    assert kubectl.lease is not None
+
+
+def test_what_an_error_of_ours_left_behind_is_taken_over_at_once(kubectl: OneLease, clock: Clock) -> None:
+    kubectl.failure = HostError("the link was cut", code="host_lost")
+    with pytest.raises(HostError):
+        lock_on(kubectl).take()
+    kubectl.failure = None
+    start = clock.now
+    lock = lock_on(kubectl)
+    lock.take()
+    assert clock.now - start < 20
+    assert not is_orphan(kubectl.copy())
+    lock.release()
+
+
+def test_a_holder_of_which_nothing_is_known_is_no_orphan(kubectl: OneLease) -> None:
+    for process in (ELSEWHERE, "", "nonsense", "unknown:1:abc"):
+        kubectl.hold(process)
+        assert not is_orphan(kubectl.copy())

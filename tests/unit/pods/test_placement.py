@@ -1,0 +1,160 @@
+"""What is known of the nodes and when it is asked; the answers are lines as kubectl writes them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lfgpods.core.errors import KubernetesError
+from lfgpods.core.objects import Object
+from lfgpods.core.settings import load_settings
+from lfgpods.hosts.local import LocalHost
+from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.pods.placement import Placement
+
+ONE = "one\tone\t10.244.0.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.1\n"
+TWO = "two\ttwo\t10.244.1.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.2\n"
+CORDONED = ONE.replace("\t\tTrue", "\ttrue\tTrue")
+SILENT = ONE.replace("True", "Unknown")
+CLASSES = "storageclass.storage.k8s.io/fast\nstorageclass.storage.k8s.io/slow\n"
+HOST = LocalHost()
+
+
+class Answers(Kubectl):
+    """Gives one answer after the other, and the last one for ever; None is a refusal."""
+
+    def __init__(self, *answers: str | None) -> None:
+        super().__init__(HOST)
+        self.answers = list(answers)
+        self.asked = 0
+
+    def list_text(self, kind: str, form: str) -> str:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise KubernetesError(f'{kind} is forbidden: cannot list resource "{kind}"', code="forbidden")
+        return answer
+
+
+def placement(kubectl: Kubectl, **settings: str) -> Placement:
+    return Placement(kubectl, HOST, load_settings({"LFGPODS_HOST": "local", **settings}, Path("/nowhere/.env")))
+
+
+def tied(name: str) -> Object:
+    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": node_affinity(Node(name, name))}}
+
+
+def test_one_node_needs_no_telling_apart() -> None:
+    alone = placement(Answers(ONE))
+    assert (alone.folder_node(), alone.is_here(None), alone.networks) == (None, True, ("10.244.0.0/24",))
+    assert (alone.is_here(tied("one")), alone.is_here(tied("two"))) == (True, False)
+    with pytest.raises(KubernetesError, match="no such node"):
+        placement(Answers(ONE), LFGPODS_NODE="two").folder_node()
+
+
+def test_of_several_the_one_that_is_named_has_the_folders_and_no_guess_is_made() -> None:
+    named = placement(Answers(ONE + TWO), LFGPODS_NODE="two")
+    node = named.folder_node()
+    assert node is not None
+    assert (node.name, named.is_here(tied("two")), named.is_here(tied("one"))) == ("two", True, False)
+    unknown = placement(Answers(ONE + TWO))
+    with pytest.raises(KubernetesError) as refused:
+        unknown.folder_node()
+    assert (refused.value.code, unknown.node_here()) == ("unknown_node", None)
+
+
+def test_what_was_told_beside_the_lock_is_not_asked_again() -> None:
+    kubectl = Answers(ONE)
+    told = placement(kubectl)
+    assert len(told.questions(None)) == 1
+    assert told.questions(None) == [], "another thread asks already"
+    told.learn(f"some noise\n{ONE}{TWO}")
+    assert (len(told.nodes()), told.questions(None), kubectl.asked) == (2, [], 0)
+
+
+def test_with_a_class_only_what_is_needed_is_asked() -> None:
+    kinds = [command[2] for command in placement(Answers(ONE)).questions("fast")]
+    assert kinds == ["nodes", "storageclasses"]
+    with_networks = placement(Answers(ONE), LFGPODS_POD_CIDRS="10.244.0.0/16")
+    assert [command[2] for command in with_networks.questions("fast")] == ["storageclasses"]
+    assert with_networks.networks == ("10.244.0.0/16",)
+
+
+def test_who_may_not_see_the_nodes_is_asked_for_them_once_more_and_then_no_more() -> None:
+    kubectl = Answers(None)
+    blind = placement(kubectl)
+    assert len(blind.questions(None)) == 1
+    blind.learn("")
+    assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
+    blind.check_reach(None, in_folder=True, grace=0.0, on_step=print)
+    assert (kubectl.asked, blind.questions(None)) == (1, [])
+    with pytest.raises(KubernetesError, match="may not see"):
+        placement(Answers(None), LFGPODS_NODE="one").folder_node()
+
+
+def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl = Answers(ONE)
+    cut_off = placement(kubectl)
+
+    def unreachable(kind: str, form: str) -> str:
+        raise KubernetesError("nodes are on fire", code="cluster_unreachable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kubectl, "list_text", unreachable)
+        with pytest.raises(KubernetesError, match="on fire"):
+            cut_off.nodes()
+    assert len(cut_off.nodes()) == 1
+
+
+def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
+    kubectl = Answers(ONE)
+    shared = placement(kubectl)
+    together = threading.Barrier(8)
+
+    def look(_: int) -> int:
+        together.wait()
+        return len(shared.questions(None)) + 10 * len(shared.nodes())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(look, range(8))) == [10] * 7 + [11]
+    assert kubectl.asked == 1
+
+
+@pytest.mark.parametrize(("trouble", "code"), [(CORDONED, "node_cordoned"), (SILENT, "node_unreachable")])
+def test_a_node_in_trouble_is_looked_at_again_before_it_is_told(trouble: str, code: str) -> None:
+    steps: list[str] = []
+    over = placement(Answers(trouble, ONE))
+    over.nodes()
+    over.check_reach(None, in_folder=True, grace=0.0, on_step=steps.append)
+    assert len(steps) == 1
+
+    lasting = placement(Answers(trouble))
+    lasting.nodes()
+    with pytest.raises(KubernetesError) as told:
+        lasting.check_reach(tied("one"), in_folder=True, grace=0.0, on_step=steps.append)
+    assert (told.value.code, "the files are kept" in told.value.hint) == (code, True)
+
+
+def test_only_the_nodes_that_have_the_data_matter() -> None:
+    healthy_elsewhere = placement(Answers(CORDONED + TWO), LFGPODS_NODE="one")
+    healthy_elsewhere.nodes()
+    healthy_elsewhere.check_reach(tied("two"), in_folder=True, grace=0.0, on_step=print)
+    healthy_elsewhere.check_reach(None, in_folder=False, grace=0.0, on_step=print)
+    with pytest.raises(KubernetesError) as told:
+        healthy_elsewhere.check_reach(None, in_folder=True, grace=0.0, on_step=print)
+    assert told.value.code == "node_cordoned"
+    with pytest.raises(KubernetesError, match="no such node"):
+        healthy_elsewhere.check_reach(tied("three"), in_folder=True, grace=0.0, on_step=print)
+
+
+def test_a_class_has_to_be_there() -> None:
+    placement(Answers(CLASSES)).check_class("fast")
+    placement(Answers(None)).check_class("unseen")
+    for there, told in ((CLASSES, "fast, slow"), ("", "none at all")):
+        with pytest.raises(KubernetesError) as missing:
+            placement(Answers(there)).check_class("other")
+        assert (missing.value.code, told in missing.value.hint) == ("no_such_storage_class", True)

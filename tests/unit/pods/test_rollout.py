@@ -1,0 +1,230 @@
+"""Waiting for a pod: what is done about one that does not move, and when a refusal is taken for an answer."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.objects import Object
+from lfgpods.core.owners import Names
+from lfgpods.kube.labels import REVISION
+from lfgpods.pods import rollout
+from lfgpods.pods.rollout import wait_ended, wait_ready
+
+NAMES = Names("proj-a")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+class Scene(ABC):
+    """A kubectl on whose cluster a tick, of a second, passes before each thing that a watch tells."""
+
+    tick = 1.0
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.touched: list[tuple[float, str]] = []
+        self.warnings: list[Object] = []
+        self.refused_until = 0.0
+
+    @abstractmethod
+    def pod(self) -> Object | None:
+        """The one pod as it is now."""
+
+    def get_pods(self, namespace: str, selector: str) -> list[Object]:
+        pod = self.pod()
+        return [pod] if pod else []
+
+    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
+        deadline = self.clock.now + timeout
+        while self.clock.now < deadline:
+            self.clock.now += self.tick
+            yield self.pod()
+
+    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+        refused = {"type": "ReplicaFailure", "status": "True", "message": "status unknown for quota"}
+        conditions = [refused] if self.clock.now < self.refused_until else []
+        return [{"spec": {"template": {}}, "status": {"conditions": conditions}}]
+
+    def get_warnings(self, namespace: str) -> list[Object]:
+        return self.warnings
+
+    def patch(self, reference: str, namespace: str, patch: Object) -> None:
+        self.touched.append((self.clock.now, reference))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(rollout, "time", clock)
+    return clock
+
+
+def pod(*, ready: bool = False, going: bool = False, state: str = "waiting") -> Object:
+    metadata: dict[str, Any] = {"name": "proj-a-dep-x", "annotations": {REVISION: "r"}}
+    if going:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    status = {
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Ready", "status": "True" if ready else "False"},
+        ],
+        "containerStatuses": [{"name": "c", "state": {state: {"reason": "ContainerCreating", "exitCode": 0}}}],
+    }
+    return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n"}, "status": status}
+
+
+def ready(scene: Scene, timeout: float = 100.0) -> Object:
+    return wait_ready(scene, NAMES, "r", timeout, lambda step: None)  # type: ignore[arg-type]
+
+
+def ended(scene: Scene, timeout: float = 100.0) -> None:
+    wait_ended(scene, NAMES, (), timeout, lambda step: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (1.0, 3.0)])
+def test_a_pod_that_does_not_start_is_touched_soon_and_on_a_busy_host_a_little_later(
+    clock: Clock, tick: float, within: float
+) -> None:
+    class Refused(Scene):
+        def pod(self) -> Object:
+            return pod(ready=bool(self.touched))
+
+    scene = Refused(clock)
+    scene.tick = tick
+    assert ready(scene)["metadata"]["name"] == "proj-a-dep-x"
+    [(moment, reference)] = scene.touched
+    assert (0.6 <= moment <= within, reference) == (True, "pod/proj-a-dep-x")
+
+
+def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> None:
+    class Slow(Scene):
+        def pod(self) -> Object:
+            return pod(ready=self.clock.now > 100)
+
+    scene = Slow(clock)
+    scene.tick = 0.2
+    assert ready(scene, timeout=200)
+    moments = [moment for moment, _ in scene.touched]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert 3 <= len(moments) <= 5
+    assert pauses == sorted(pauses)
+
+
+def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
+    class Failing(Scene):
+        def pod(self) -> Object:
+            failing = pod()
+            waiting = {"reason": "ErrImagePull", "message": "no such image"}
+            failing["status"]["containerStatuses"][0]["state"] = {"waiting": waiting}
+            return failing
+
+    scene = Failing(clock)
+    with pytest.raises(KubernetesError, match="cannot be pulled"):
+        ready(scene)
+    assert scene.touched == []
+
+
+def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
+    class Unmade(Scene):
+        def pod(self) -> Object | None:
+            return pod(ready=True) if self.clock.now >= self.refused_until else None
+
+    scene = Unmade(clock)
+    scene.refused_until = 6
+    assert ready(scene)
+    clock.now, scene.refused_until = 0.0, 1000
+    with pytest.raises(KubernetesError, match="refuses to make the pod"):
+        ready(scene)
+    assert clock.now < 20
+
+
+def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
+    class Forgotten(Scene):
+        def pod(self) -> Object:
+            return pod(going=True, state="terminated" if len(self.touched) == 2 else "running")
+
+    scene = Forgotten(clock)
+    ended(scene)
+    assert len(scene.touched) == 2
+    assert clock.now < 15
+
+
+def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_list(clock: Clock) -> None:
+    class Vanishing(Scene):
+        def pod(self) -> Object | None:
+            return pod(going=True) if self.clock.now < 2 else None
+
+        def patch(self, reference: str, namespace: str, patch: Object) -> None:
+            super().patch(reference, namespace, patch)
+            if self.pod() is None:
+                raise KubernetesError("gone", code="not_found")
+
+    scene = Vanishing(clock)
+    ended(scene)
+    assert len(scene.touched) == 1
+    assert clock.now < rollout.RELIST_AFTER - 2
+
+
+def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
+    class Stuck(Scene):
+        def pod(self) -> Object:
+            return pod(going=True, state="running")
+
+    with pytest.raises(TimeLimitError, match="has not ended"):
+        ended(Stuck(clock), timeout=30)
+
+
+class Unbound(Scene):
+    """A pod whose volume is made by a provisioner, after BOUND_AT seconds."""
+
+    bound_at = 60.0
+
+    def pod(self) -> Object:
+        if self.clock.now >= self.bound_at:
+            return pod(ready=True)
+        message = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+        waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        return {**pod(), "spec": {}, "status": {"phase": "Pending", "conditions": [waiting]}}
+
+
+def of_class(scene: Scene, timeout: float = 100.0) -> Object:
+    return wait_ready(scene, NAMES, "r", timeout, lambda step: None, provisioned=True)  # type: ignore[arg-type]
+
+
+def test_a_provisioner_is_given_its_time(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.warnings = [{"reason": "FailedScheduling", "message": "pod has unbound immediate PersistentVolumeClaims"}]
+    assert of_class(scene)
+    assert (clock.now >= scene.bound_at, scene.touched) == (True, [])
+
+
+def test_a_provisioner_that_fails_is_told_unless_it_succeeds_after_all(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.warnings = [{"reason": "ProvisioningFailed", "message": "the pool is full"}]
+    with pytest.raises(KubernetesError, match="the volume cannot be made: the pool is full") as failed:
+        of_class(scene)
+    assert (failed.value.code, clock.now < 60) == ("provisioning", True)
+    clock.now, scene.bound_at = 0.0, 25.0
+    assert of_class(scene)
+
+
+def test_a_volume_that_is_never_made_is_a_time_limit(clock: Clock) -> None:
+    scene = Unbound(clock)
+    scene.bound_at = 1000.0
+    with pytest.raises(TimeLimitError, match="the volume is not bound yet"):
+        of_class(scene)
