@@ -142,3 +142,12 @@ class Deletion:
     namespace: str
     volume: str
     purged: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable fields of the JSON and YAML output."""
+        return {
+            "owner": f"{self.owner.kind}/{self.owner.id}",
+            "namespace": self.namespace,
+            "volume": self.volume,
+            "purged": self.purged,
+        }
