@@ -31,8 +31,9 @@ if TYPE_CHECKING:
         UsageError,
         VolumeError,
     )
+    from lfgpods.core.kinds import State
     from lfgpods.core.owners import Owner
-    from lfgpods.core.pod import Deletion, Pod, State
+    from lfgpods.core.pod import Deletion, Pod
     from lfgpods.core.settings import Settings, load_settings
     from lfgpods.core.spec import Request
     from lfgpods.core.version import __version__
@@ -44,7 +45,8 @@ _HOMES = {
     "core.errors": "HostError KubernetesError LfgpodsError OutcomeUnknownError PodNotFoundError PodNotRunningError"
     " SettingsError StoreError TemplateError TimeLimitError UsageError VolumeError",
     "core.owners": "Owner",
-    "core.pod": "Deletion Pod State",
+    "core.kinds": "State",
+    "core.pod": "Deletion Pod",
     "core.settings": "Settings load_settings",
     "core.spec": "Request",
     "core.version": "__version__",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from lfgpods.core.errors import PodNotFoundError
+from lfgpods.core.kinds import State as State
 from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.spec import PodSpec
 
@@ -123,15 +123,6 @@ class Pod:
             "differences": list(self.differences),
             "notices": list(self.notices),
         }
-
-
-class State(StrEnum):
-    CREATING = "creating"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    DELETED = "deleted"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from lfgpods.core.settings import HostKind
+from lfgpods.core.kinds import HostKind
 
 
 class Step(NamedTuple):

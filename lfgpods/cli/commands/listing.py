@@ -10,7 +10,7 @@ import typer
 
 from lfgpods.cli.format import Format
 from lfgpods.cli.options import ConversationId, Output, ProjectId, warn
-from lfgpods.core.pod import State
+from lfgpods.core.kinds import State
 
 UNKNOWN_EXIT_CODE = 4
 
