@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+import peewee
+
 from lfgpods.core import processes
 from lfgpods.core.changes import Action, Change, Outcome
-from lfgpods.core.orm import peewee
 from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.pod import Pod, State
 from lfgpods.core.settings import is_postgresql
