@@ -6,7 +6,7 @@
         pod = pods.ensure(Owner.project("my-app"), Request(image="python:3.12"))
         result = pods.exec(pod.owner, Command("python3 app.py"))
 
-Importing this loads nothing heavy; what is named here is loaded when it is first used.
+Importing lfgpods is quick: each name is loaded when it is first used.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _write_traceback(error: Exception, what: str) -> str:
 def _report(error: LfgpodsError, words: Sequence[str], stderr: TextIO) -> int:
     from lfgpods.cli.output import show_error
 
-    with suppress(OSError):  # the exit code tells it too
+    with suppress(OSError):  # the exit code still reports the failure
         print(show_error(error, Format.JSON if _wants_json(words) else Format.TABLE), file=stderr, flush=True)
     return failure_code(words, error)
 

@@ -39,7 +39,7 @@ def _place(text: str) -> str:
     try:
         return database_place(text)
     except ValueError as error:
-        raise UsageError(f"a database has to be {error}", "See lfgpods db copy --help.") from None
+        raise UsageError(f"a database must be {error}", "See lfgpods db copy --help.") from None
 
 
 db.command("copy")(logged(copy))

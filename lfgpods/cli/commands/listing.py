@@ -18,8 +18,8 @@ UNKNOWN_EXIT_CODE = 4
 def status(project_id: ProjectId = None, conversation_id: ConversationId = None, output: Output = Format.TABLE) -> None:
     """Show a pod as the cluster has it now.
 
-    Exits with 3 if there is no such pod, and with 4 if only its last known state can be shown, as the host cannot be
-    reached.
+    Exits with 3 if there is no such pod, and with 4 if its status is `unknown`, because the host or the pod's node
+    does not answer.
 
     \b
       lfgpods status --project-id my-app -o json
@@ -47,7 +47,7 @@ def list_pods(
 ) -> None:
     """List pods and kept volumes: all of them, or those of one owner or with one status.
 
-    Exits with 4 if only their last known state can be shown, as the host cannot be reached.
+    Exits with 4 if the status of a pod is `unknown`, because the host or the pod's node does not answer.
 
     \b
       lfgpods list --status failed -o name
@@ -63,6 +63,7 @@ def list_pods(
     text = show_pods(pods, output, width=width, chosen=owner is not None or status is not None)
     if text:
         typer.echo(text)
-    if any(pod.status is State.UNKNOWN for pod in pods):
-        warn(f"showing the last known state: {pods[0].reason}")
+    unknown = [pod for pod in pods if pod.status is State.UNKNOWN]
+    if unknown:
+        warn(f"showing the last known state: {unknown[0].reason}")
         raise typer.Exit(UNKNOWN_EXIT_CODE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,15 @@ import typer
 import yaml
 
 import lfgpods
-from lfgpods import State
+from lfgpods import PodManager, State
 from lfgpods.cli import main
 from lfgpods.cli.app import _COMMANDS, application
+from lfgpods.cli.commands.history import history
 from lfgpods.core.changes import Change
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod
+from tests.samples import POD
 from tests.unit.cli.test_output import CHANGE
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -87,6 +91,14 @@ def test_with_json_an_error_is_one_object(asked: list[str], capsys: pytest.Captu
 def test_every_status_can_be_listed(status: State, manager: Recorded) -> None:
     assert main(["list", "--status", status.value]) == 0
     assert manager.listed == [status]
+
+
+def test_a_list_with_an_unknown_pod_says_why_it_is_unknown(
+    manager: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager.pods = (POD, replace(POD, status=State.UNKNOWN, reason="the node is silent"))
+    assert main(["list", "-o", "name"]) == 4
+    assert capsys.readouterr().err == "Warning: showing the last known state: the node is silent\n"
 
 
 def test_a_status_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +191,7 @@ class Recorded:
     def __init__(self) -> None:
         self.asked: list[tuple[Owner | None, int]] = []
         self.listed: list[State | None] = []
+        self.pods: Sequence[Pod] = ()
 
     def __enter__(self) -> Recorded:
         return self
@@ -186,7 +199,7 @@ class Recorded:
     def __exit__(self, *exception: object) -> None:
         """Nothing is open."""
 
-    def history(self, owner: Owner | None = None, limit: int = 50) -> list[Change]:
+    def history(self, owner: Owner | None = None, limit: int = 20) -> list[Change]:
         logging.getLogger("lfgpods").debug("detail")
         logging.getLogger("lfgpods.api.manager").info("step")
         self.asked.append((owner, limit))
@@ -194,7 +207,7 @@ class Recorded:
 
     def list(self, owner: Owner | None = None, *, status: State | None = None) -> Sequence[Pod]:
         self.listed.append(status)
-        return []
+        return self.pods
 
 
 @pytest.fixture
@@ -212,6 +225,11 @@ def test_the_history_of_one_owner_or_of_all(manager: Recorded, capsys: pytest.Ca
     assert main(["history", "--conversation-id", "b", "-o", "name"]) == 0
     assert capsys.readouterr().out == "7\n"
     assert manager.asked == [(None, 20), (Owner.project("a"), 3), (Owner.conversation("b"), 20)]
+
+
+def test_the_command_line_and_the_python_api_have_the_same_default_limit() -> None:
+    by_command, by_method = (inspect.signature(call).parameters["limit"] for call in (history, PodManager.history))
+    assert by_command.default == by_method.default == 20
 
 
 @pytest.mark.parametrize(("argv", "code"), [(["create", "--project-id", "x"], 130), (["exec", "-c", "x"], 130)])
