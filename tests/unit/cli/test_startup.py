@@ -53,12 +53,12 @@ def test_paramiko_knows_its_version_all_the_same(before: str) -> None:
         startup._Versions("importlib.metadata").version("paramik")
 
 
-def test_the_program_imports_paramiko_its_own_way() -> None:
+def test_the_program_imports_paramiko_its_own_way_and_collects_no_garbage() -> None:
     code = """
-import sys
+import gc, sys
 import lfgpods.cli.app as app
-app.main = lambda: print([type(finder).__name__ for finder in sys.meta_path][0]) or 0
+app.main = lambda: print(type(sys.meta_path[0]).__name__, gc.isenabled()) or 0
 from lfgpods.cli.startup import program
 program()
 """
-    assert printed_by(code) == "ParamikoFinder\n"
+    assert printed_by(code) == "ParamikoFinder False\n"
