@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import peewee
-
 from lfgpods.core.errors import HostError
 from lfgpods.hosts.embedded.cluster.faults import Faults
 from lfgpods.hosts.embedded.cluster.kinds import kind_named
