@@ -5,6 +5,9 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 NODES ?= 1
+# The release of the test cluster's Kubernetes, for every target that uses it; the tests' own where none is named.
+KUBERNETES := $(LFGPODS_TEST_KUBERNETES)
+export LFGPODS_TEST_KUBERNETES := $(KUBERNETES)
 
 .PHONY: help demo demo-svg check test faults bench cluster-up cluster-down clean
 
@@ -15,7 +18,8 @@ help:
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
 	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (40 minutes)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
-	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node'
+	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node,'
+	@echo '                   and here, as for the tests, KUBERNETES=1.34 makes it the oldest release that is promised'
 	@echo 'make cluster-down  stop it and remove what it left'
 	@echo 'make clean         remove the virtual environments'
 

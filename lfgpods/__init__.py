@@ -6,7 +6,7 @@
         pod = pods.ensure(Owner.project("my-app"), Request(image="python:3.12"))
         result = pods.exec(pod.owner, Command("python3 app.py"))
 
-Importing this loads nothing heavy; what is named here is loaded when it is first used.
+Importing lfgpods is quick: each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -31,29 +31,28 @@ if TYPE_CHECKING:
         UsageError,
         VolumeError,
     )
+    from lfgpods.core.kinds import State
     from lfgpods.core.owners import Owner
-    from lfgpods.core.pod import Deletion, Pod, State
+    from lfgpods.core.pod import Deletion, Pod
     from lfgpods.core.settings import Settings, load_settings
     from lfgpods.core.spec import Request
+    from lfgpods.core.version import __version__
     from lfgpods.exec.command import Command, ExecResult
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "api.lfg": ("delete_kubernetes_pod", "execute_command_in_pod", "manage_kubernetes_pod"),
-    "exec.command": ("Command", "ExecResult"),
-    "core.errors": (
-        "HostError", "KubernetesError", "LfgpodsError", "OutcomeUnknownError", "PodNotFoundError",
-        "PodNotRunningError", "SettingsError", "StoreError", "TemplateError", "TimeLimitError",
-        "UsageError", "VolumeError",
-    ),
-    "api.manager": ("PodManager",),
-    "core.owners": ("Owner",),
-    "core.pod": ("Deletion", "Pod", "State"),
-    "core.settings": ("Settings", "load_settings"),
-    "core.spec": ("Request",),
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    "api.lfg": "delete_kubernetes_pod execute_command_in_pod manage_kubernetes_pod",
+    "api.manager": "PodManager",
+    "core.errors": "HostError KubernetesError LfgpodsError OutcomeUnknownError PodNotFoundError PodNotRunningError"
+    " SettingsError StoreError TemplateError TimeLimitError UsageError VolumeError",
+    "core.owners": "Owner",
+    "core.kinds": "State",
+    "core.pod": "Deletion Pod",
+    "core.settings": "Settings load_settings",
+    "core.spec": "Request",
+    "core.version": "__version__",
+    "exec.command": "Command ExecResult",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "Command",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lfgpods.cli import program
+from lfgpods.cli.startup import program
 
 program()

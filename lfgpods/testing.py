@@ -1,4 +1,4 @@
-"""For tests of what is built on lfgpods: a clean embedded host with its PodManager, and nothing left of it afterwards.
+"""For tests of programs that use lfgpods: a clean embedded host with its PodManager, removed after the test.
 
     from lfgpods import Command, Owner
     from lfgpods.testing import embedded_host
@@ -7,9 +7,9 @@
         pod = lfgpods.pods.ensure(Owner.project("my-app"))
         assert lfgpods.pods.exec(pod.owner, Command("echo hello")).stdout == b"hello\\n"
 
-With pytest, `pytest_plugins = ["lfgpods.testing"]` in conftest.py gives the fixture `lfgpods_embedded`, which is the
-same and also points the environment at it, so that `lfgpods.manage_kubernetes_pod` and its kin use it too.
-PYTEST_DONT_REWRITE: nothing here asserts, so it does not matter whether it was imported before pytest saw it.
+With pytest, `pytest_plugins = ["lfgpods.testing"]` in conftest.py gives the fixture `lfgpods_embedded`. It also sets
+the environment, so that `lfgpods.manage_kubernetes_pod` and the other functions use the same host.
+PYTEST_DONT_REWRITE: this module has no assertions to rewrite, so it may be imported before pytest loads it.
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ __all__ = ["EmbeddedLfgpods", "Faults", "embedded_host", "lfgpods_embedded"]
 
 @dataclass(frozen=True)
 class EmbeddedLfgpods:
-    """An embedded host that is ready for use. `host.faults = Faults(...)` makes things go wrong."""
+    """An embedded host that is ready for use. Set `host.faults = Faults(...)` to make it fail."""
 
     pods: PodManager
     host: EmbeddedHost
     settings: Settings
     environment: Mapping[str, str]
-    """What the environment has to hold for another process, such as the command line, to use the same host."""
+    """The environment variables with which another process, such as the command line, uses the same host."""
 
 
 @contextmanager
 def embedded_host(environment: Mapping[str, str] | None = None) -> Iterator[EmbeddedLfgpods]:
-    """A clean embedded host in a temporary folder; its pods are ended and the folder is removed at the end.
+    """Yield a clean embedded host in a temporary folder. Its pods and the folder are removed afterwards.
 
-    ENVIRONMENT has more settings for it, such as LFGPODS_IMAGE; the process's own environment and `.env` count for
-    nothing.
+    ENVIRONMENT holds further settings, such as LFGPODS_IMAGE. The process's own environment and `.env` are ignored.
     """
     folder = Path(tempfile.mkdtemp(prefix="lfgpods-"))
     variables = {
@@ -77,7 +76,7 @@ def _fixture() -> Callable[..., Iterator[EmbeddedLfgpods]]:
 
     @pytest.fixture
     def lfgpods_embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedLfgpods]:
-        """A clean embedded host, which the environment names too."""
+        """A clean embedded host that the environment variables point to."""
         with embedded_host() as embedded:
             for name, value in embedded.environment.items():
                 monkeypatch.setenv(name, value)
@@ -91,4 +90,4 @@ def _without_pytest(*arguments: object) -> Iterator[EmbeddedLfgpods]:
 
 
 lfgpods_embedded = _fixture()
-"""The fixture: see this module's docstring."""
+"""A clean embedded host, as a pytest fixture. See the docstring of this module."""

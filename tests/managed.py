@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from tests.cluster import Cluster, provisioner
 from tests.cluster.certificates import API_SERVER, AUTHORITY
 from tests.cluster.paths import HOST_BIN
 from tests.lab import Images
-from tests.waiting import eventually
 
 RIGHTS = Path(__file__).parents[1] / "docs" / "rbac.yaml"
 
@@ -45,18 +43,13 @@ def managed(cluster: Cluster, folder: Path) -> Iterator[dict[str, str]]:
 def _kubeconfig(cluster: Cluster, folder: Path) -> Path:
     """A kubeconfig with which nothing can be done but as the service account of docs/rbac.yaml."""
 
-    def token() -> str:
-        secrets = json.loads(cluster.kubectl("get", "secrets", "-n", "lfgpods", "-o", "json"))["items"]
-        tokens = [one["data"]["token"] for one in secrets if one["metadata"]["name"].startswith("lfgpods-token")]
-        return base64.b64decode(tokens[0]).decode() if tokens else ""
-
-    user = {"token": eventually(token)}
+    token = cluster.kubectl("create", "token", "lfgpods", "--namespace", "lfgpods", "--duration", "12h").strip()
     place = {"server": API_SERVER, "certificate-authority": str(AUTHORITY)}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "managed", "cluster": place}],
-        "users": [{"name": "lfgpods", "user": user}],
+        "users": [{"name": "lfgpods", "user": {"token": token}}],
         "contexts": [{"name": "managed", "context": {"cluster": "managed", "user": "lfgpods"}}],
         "current-context": "managed",
     }

@@ -159,7 +159,7 @@ class PodManager:
         """
         return self._lifecycle.status(owner)
 
-    def history(self, owner: Owner | None = None, limit: int = 50) -> Sequence[Change]:
+    def history(self, owner: Owner | None = None, limit: int = 20) -> Sequence[Change]:
         """Return the last LIMIT changes, newest first: of OWNER, or of all. Reads only the store."""
         return self._store().events(owner, limit)
 

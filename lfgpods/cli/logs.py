@@ -1,7 +1,7 @@
-"""Logs of the command line: all of it to a file, what was asked for to stderr, secrets masked in both.
+"""Logs of the command line: everything goes to a file, and to stderr as --verbose says. Secrets are masked in both.
 
-A traceback is in the file only, a record on stderr is one line, and neither ever breaks a command. Nothing is opened
-before there is something to write. A program that uses lfgpods as a library configures the logger "lfgpods" itself.
+Tracebacks go to the file only; a record on stderr is one line. A failing log never fails a command. The file is not
+opened before there is something to write. A program that uses lfgpods as a library configures the logger "lfgpods".
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from lfgpods.core.text import masked, one_line, printable
 LOGGER = "lfgpods"
 FILE_SIZE = 1024 * 1024
 FILES = 3
-LONGEST = 64 * 1024
-"""Characters of one record that are kept."""
-LONGEST_LINE = 2000
+MAX_RECORD = 64 * 1024
+"""Longer records are cut to so many characters in the file."""
+MAX_LINE = 2000
+"""Longer records are cut to so many characters on stderr."""
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 @contextmanager
 def configured(verbosity: int, log_file: Path) -> Iterator[None]:
-    """Meanwhile, what lfgpods logs goes to LOG_FILE and, by VERBOSITY (0, 1 or 2), to stderr."""
+    """Log to LOG_FILE and to stderr inside the `with` block. VERBOSITY 0 shows warnings, 1 steps, 2 details."""
     logger = logging.getLogger(LOGGER)
     level, handlers = logger.level, logger.handlers
     logger.setLevel(logging.DEBUG)
@@ -42,7 +43,7 @@ def configured(verbosity: int, log_file: Path) -> Iterator[None]:
 
 
 def write_traceback(error: BaseException, what: str, log_file: Path) -> str:
-    """Write WHAT and the traceback of ERROR to LOG_FILE; says in words where it is, or why it is not there."""
+    """Write WHAT and the traceback of ERROR to LOG_FILE. Returns words that say where it is, or why it is not there."""
     file = _File(log_file)
     exception = (type(error), error, error.__traceback__)
     file.handle(logging.LogRecord(LOGGER, logging.ERROR, __file__, 0, what, None, exception))
@@ -52,14 +53,14 @@ def write_traceback(error: BaseException, what: str, log_file: Path) -> str:
 
 
 class _Ours(logging.Handler):
-    """A handler that says nothing when it fails."""
+    """A handler that fails silently."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Nothing: what is logged is never worth a command."""
+        """Do nothing: a log record must not fail a command."""
 
 
 class _Stderr(_Ours):
-    """Writes to what is sys.stderr at the time; the same warning only once."""
+    """Writes to the current sys.stderr. Writes each warning only once."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -67,7 +68,7 @@ class _Stderr(_Ours):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = printable(one_line(_message(record), LONGEST_LINE))
+            line = printable(one_line(_message(record), MAX_LINE))
             if record.levelno >= logging.WARNING:
                 if line in self._warnings:
                     return
@@ -78,16 +79,16 @@ class _Stderr(_Ours):
 
 
 class _File(_Ours):
-    """Appends to a file that only its owner can read, and starts a new one when it is full.
+    """Appends to a file that only its owner can read, and starts a new file when it is full.
 
-    Many processes may do so at once: each record is one write, and only one of them moves a full file away.
+    Safe for many processes at once: each record is one write, and only one process moves a full file away.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.trouble = ""
-        """Why the last record is not in the file."""
+        """Why the last record is not in the file; empty if it is."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -113,7 +114,7 @@ class _File(_Ours):
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
 
     def _move_away(self, file: int) -> None:
-        """Make room for a new file, unless somebody else just did."""
+        """Make room for a new file, unless another process just did."""
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -134,16 +135,16 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:
-        return f"{record.msg} (its arguments do not fit)"
+        return f"{record.msg} (with wrong arguments)"
 
 
 def _entry(record: logging.LogRecord) -> str:
-    """The record for the file: one line, and below it, indented, the traceback. No text can pass for another record."""
+    """RECORD for the file: one line, and its traceback indented below, so that no text can look like another record."""
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     level = f"{record.levelname:<7} {record.process}"
-    text = printable(masked(_message(record)))[:LONGEST]
+    text = printable(masked(_message(record)))[:MAX_RECORD]
     lines = [f"{moment}.{int(record.msecs):03}Z {level} {text}"]
     if record.exc_info and record.exc_info[0]:
-        traceback = masked(logging.Formatter().formatException(record.exc_info))[-LONGEST:]
+        traceback = masked(logging.Formatter().formatException(record.exc_info))[-MAX_RECORD:]
         lines += [f"    {printable(line)}" for line in traceback.splitlines()]
     return "".join(f"{line}\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they all do with the terminal."""
+"""Options that several commands share, and the progress, warnings and notes on stderr."""
 
 from __future__ import annotations
 
@@ -9,63 +9,32 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lfgpods.cli.format import Format
+
 ProjectId = Annotated[str | None, typer.Option("--project-id", metavar="ID", help="The project that owns the pod.")]
 ConversationId = Annotated[
     str | None,
-    typer.Option(
-        "--conversation-id", metavar="ID", help="The conversation that owns the pod, where no project is given."
-    ),
+    typer.Option("--conversation-id", metavar="ID", help="The conversation that owns the pod, if no project is given."),
 ]
-
-
-class OutputFormat(StrEnum):
-    """The same names as lfgpods.cli.output.Format, here so that help and completion load nothing else."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
-
-
-class PodStatus(StrEnum):
-    """The names of lfgpods.kube.diagnosis.State that a cluster tells, for the same reason."""
-
-    CREATING = "creating"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    DELETED = "deleted"
-
-
-class HostName(StrEnum):
-    """The same names as lfgpods.core.settings.HostKind, for the same reason."""
-
-    SSH = "ssh"
-    LOCAL = "local"
-    EMBEDDED = "embedded"
 
 
 Output = Annotated[
-    OutputFormat, typer.Option("--output", "-o", metavar="table|json|yaml|name", help="How to print the result.")
+    Format, typer.Option("--output", "-o", metavar="table|json|yaml|name", help="How to print the result.")
 ]
-
 
 Verbose = Annotated[
     int,
-    typer.Option(
-        "--verbose", "-v", count=True, metavar="", show_default=False, help="Tell what is done; -vv tells more."
-    ),
+    typer.Option("--verbose", "-v", count=True, metavar="", show_default=False, help="Show each step; -vv shows more."),
 ]
 
 
 def log_file() -> Path:
-    """The file of the settings; the usual one where those are wrong, which the command itself will say."""
+    """The log file of the settings, or the default one if they are wrong: the command itself reports that."""
     from lfgpods.core.errors import SettingsError
     from lfgpods.core.settings import load_settings
 
@@ -76,7 +45,7 @@ def log_file() -> Path:
 
 
 def logged(command: Callable[..., None]) -> Callable[..., None]:
-    """COMMAND with --verbose, and with its logs where they belong while it runs."""
+    """Give COMMAND the option --verbose, and its log to the log file and stderr while it runs."""
 
     @functools.wraps(command)
     def run(context: typer.Context, verbose: int, **arguments: object) -> None:
@@ -97,13 +66,13 @@ def logged(command: Callable[..., None]) -> Callable[..., None]:
 
 def above_zero(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter("it has to be a number of seconds above 0")
+        raise typer.BadParameter("must be a number of seconds above 0")
     return value
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Shows a person at a terminal each step and the seconds so far; says nothing to a program."""
+    """Show each step and the seconds so far if stderr is a terminal; otherwise nothing."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return

@@ -1,4 +1,4 @@
-"""Results as text: table for people, json and yaml for programs, name for shells. Knows nothing of the command line."""
+"""Results as text: a table for people, JSON and YAML for programs, names for shells. Prints nothing."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from lfgpods.core.changes import Change
-from lfgpods.core.errors import LfgpodsError
-from lfgpods.core.objects import Object
-from lfgpods.core.owners import names_of
-from lfgpods.core.pod import Deletion, Pod
-from lfgpods.core.text import printable as printable
-from lfgpods.fleet.orphans import Orphan
-from lfgpods.fleet.sync import Synced
+from lfgpods.cli.format import Format as Format
+from lfgpods.core.text import printable
 
 if TYPE_CHECKING:
+    from lfgpods.core.changes import Change
+    from lfgpods.core.errors import LfgpodsError
+    from lfgpods.core.objects import Object
+    from lfgpods.core.pod import Deletion, Pod
+    from lfgpods.fleet.orphans import Orphan
+    from lfgpods.fleet.sync import Synced
     from lfgpods.store.copying import Copied
-
-
-class Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
 
 
 def show_pod(pod: Pod, format: Format) -> str:
@@ -42,9 +34,9 @@ def show_pod(pod: Pod, format: Format) -> str:
         "Namespace": pod.namespace,
         "Pod": pod.pod_name,
         "Image": pod.image,
-        "CPU": f"{resources.cpu} (at least {resources.cpu_requests})",
-        "Memory": f"{resources.memory} (at least {resources.memory_requests})",
-        "Restricted": "yes, without root and privileges" if pod.spec.restricted else None,
+        "CPU": f"{resources.cpu_requests} requested, {resources.cpu} limit",
+        "Memory": f"{resources.memory_requests} requested, {resources.memory} limit",
+        "Restricted": "yes (no root, no privileges)" if pod.spec.restricted else None,
         "Runtime class": pod.spec.runtime_class,
         "Volume": f"{pod.volume} ({pod.spec.storage_size}) at /workspace",
         "Storage class": pod.spec.storage_class,
@@ -59,15 +51,15 @@ def show_pod(pod: Pod, format: Format) -> str:
 
 
 def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None, chosen: bool = False) -> str:
-    """All PODS, or those that were CHOSEN; as a table in WIDTH columns, or as wide as it needs to be."""
+    """PODS as text. A table is WIDTH columns wide, or as wide as its content; CHOSEN if PODS are a selection."""
     if format is Format.NAME:
         return "\n".join(pod.namespace for pod in pods)
     if format is not Format.TABLE:
         return _data([pod.as_dict() for pod in pods], format)
     if not pods and chosen:
-        return "No such pods."
+        return "No matching pods."
     if not pods:
-        return "No pods yet. Make one: lfgpods create --project-id my-app"
+        return "No pods yet. Create one: lfgpods create --project-id my-app"
     header = ("OWNER", "STATUS", "IMAGE", "AGE", "VOLUME", "LAST USED", "URL", "NAMESPACE")
     rows = [
         (
@@ -86,7 +78,7 @@ def show_pods(pods: Sequence[Pod], format: Format, *, width: int | None = None, 
 
 
 def show_manifests(objects: Sequence[Object], format: Format) -> str:
-    """The objects as they would be applied: YAML documents unless JSON or names are asked for."""
+    """The objects to apply: YAML documents unless FORMAT is JSON or names."""
     if format is Format.NAME:
         return "\n".join(f"{obj['kind'].lower()}/{obj['metadata']['name']}" for obj in objects)
     if format is Format.JSON:
@@ -98,56 +90,48 @@ def show_deletion(deletion: Deletion, format: Format) -> str:
     if format is Format.NAME:
         return deletion.namespace
     if format is not Format.TABLE:
-        return _data(
-            {
-                "owner": f"{deletion.owner.kind}/{deletion.owner.id}",
-                "namespace": deletion.namespace,
-                "volume": deletion.volume,
-                "purged": deletion.purged,
-            },
-            format,
-        )
+        return _data(deletion.as_dict(), format)
     if deletion.purged:
         return printable(f"Purged {deletion.owner}: pod, volume and namespace {deletion.namespace} are gone.")
-    kept = f"The data is kept in {deletion.volume}."
-    return printable(f"Deleted the pod of {deletion.owner}. {kept}")
+    return printable(f"Deleted the pod of {deletion.owner}. The data is kept in {deletion.volume}.")
 
 
-def show_events(events: Sequence[Change], format: Format, *, width: int | None = None) -> str:
-    """What was changed, in the order given; as a table in WIDTH columns, or as wide as it needs to be."""
+def show_changes(changes: Sequence[Change], format: Format, *, width: int | None = None) -> str:
+    """CHANGES as text, in the given order. A table is WIDTH columns wide, or as wide as its content."""
     if format is Format.NAME:
-        return "\n".join(str(event.id) for event in events)
+        return "\n".join(str(change.id) for change in changes)
     if format is not Format.TABLE:
-        return _data([event.as_dict() for event in events], format)
-    if not events:
-        return "Nothing was changed yet."
+        return _data([change.as_dict() for change in changes], format)
+    if not changes:
+        return "No changes yet."
     header = ("WHEN", "OWNER", "ACTION", "OUTCOME", "TOOK", "WHO", "FROM", "DETAIL")
     rows = [
         (
-            _age(event.started_at),
-            f"{event.owner.kind}/{event.owner.id}" if event.owner else "-",
-            event.action,
-            event.outcome,
-            "-" if event.duration is None else _took(event.duration),
-            event.who,
-            event.origin,
-            ": ".join(filter(None, (event.detail, event.error))) or "-",
+            _age(change.started_at),
+            f"{change.owner.kind}/{change.owner.id}" if change.owner else "-",
+            change.action,
+            change.outcome,
+            "-" if change.duration is None else _took(change.duration),
+            change.who,
+            change.origin,
+            ": ".join(filter(None, (change.detail, change.error))) or "-",
         )
-        for event in events
+        for change in changes
     ]
     return _table(rows, header, width)
 
 
 def show_synced(synced: Synced, format: Format) -> str:
-    changes = (("added", synced.added), ("changed", synced.changed), ("removed", synced.removed))
     if format is Format.NAME:
-        return "\n".join(names_of(owner).namespace for _, owners in changes for owner in owners)
+        from lfgpods.core.owners import names_of
+
+        return "\n".join(names_of(owner).namespace for owner in (*synced.added, *synced.changed, *synced.removed))
     if format is not Format.TABLE:
-        named = {word: [f"{owner.kind}/{owner.id}" for owner in owners] for word, owners in changes}
-        return _data({"pods": synced.pods, **named, "problems": list(synced.problems)}, format)
-    told = [f"{len(owners)} {word}" for word, owners in changes if owners]
+        return _data(synced.as_dict(), format)
     found = "1 pod or kept volume" if synced.pods == 1 else f"{synced.pods} pods and kept volumes"
-    return f"{found} in the cluster; the record was right" + (f" but for {', '.join(told)}." if told else ".")
+    counts = (("added", synced.added), ("changed", synced.changed), ("removed", synced.removed))
+    updates = ", ".join(f"{len(owners)} {word}" for word, owners in counts if owners)
+    return f"Found {found} in the cluster. Database " + (f"updated: {updates}." if updates else "up to date.")
 
 
 def show_copied(copied: Copied, format: Format) -> str:
@@ -155,8 +139,8 @@ def show_copied(copied: Copied, format: Format) -> str:
         return printable(copied.target)
     if format is not Format.TABLE:
         return _data(copied.as_dict(), format)
-    what = f"{_count(copied.pods, 'pod')} and {_count(copied.events, 'event')} of {_count(copied.hosts, 'host')}"
-    return printable(f"Copied {what} from {copied.source} to {copied.target}, and compared every row.")
+    what = f"{_count(copied.pods, 'pod')} and {_count(copied.events, 'change')} of {_count(copied.hosts, 'host')}"
+    return printable(f"Copied {what} from {copied.source} to {copied.target}. All rows are the same.")
 
 
 def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None = None) -> str:
@@ -165,7 +149,7 @@ def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None
     if format is not Format.TABLE:
         return _data([orphan.as_dict() for orphan in orphans], format)
     if not orphans:
-        return "Everything belongs to somebody."
+        return "Nothing to clean up."
     header = ("KIND", "NAME", "OWNER", "AGE", "SIZE", "REMOVABLE", "WHY")
     rows = [
         (
@@ -183,7 +167,7 @@ def show_orphans(orphans: Sequence[Orphan], format: Format, *, width: int | None
 
 
 def show_error(error: LfgpodsError, format: Format) -> str:
-    """One line of cause and one of remedy, or one JSON object."""
+    """ERROR as a line of cause and a line of remedy, or as one JSON object."""
     if format is Format.JSON:
         return json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
     lines = [f"Error: {printable(error.message)}"]
@@ -228,7 +212,7 @@ def _seconds_since(moment: str | None) -> int | None:
 
 
 def _age(moment: str | None) -> str:
-    """How long ago, in the one unit that tells most, as kubectl writes it."""
+    """The time since MOMENT in its largest unit, as kubectl writes it."""
     seconds = _seconds_since(moment)
     return "-" if seconds is None else _span(seconds)
 
@@ -245,7 +229,7 @@ def _span(seconds: int) -> str:
 
 
 def _size(kib: int) -> str:
-    """A size as du -h writes it."""
+    """A size in KiB as `du -h` writes it."""
     size = float(kib)
     for unit in ("K", "M", "G"):
         if size < 1000:

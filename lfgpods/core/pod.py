@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from lfgpods.core.errors import PodNotFoundError
+from lfgpods.core.kinds import State as State
 from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.spec import PodSpec
 
@@ -125,15 +125,6 @@ class Pod:
         }
 
 
-class State(StrEnum):
-    CREATING = "creating"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    DELETED = "deleted"
-    UNKNOWN = "unknown"
-
-
 @dataclass(frozen=True)
 class Deletion:
     """What was taken away: the pod, and with `purged` the data in `volume` too."""
@@ -142,3 +133,12 @@ class Deletion:
     namespace: str
     volume: str
     purged: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable fields of the JSON and YAML output."""
+        return {
+            "owner": f"{self.owner.kind}/{self.owner.id}",
+            "namespace": self.namespace,
+            "volume": self.volume,
+            "purged": self.purged,
+        }

@@ -11,25 +11,17 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 from lfgpods.core.errors import SettingsError, UsageError
+from lfgpods.core.kinds import HostKind as HostKind
 from lfgpods.core.spec import POD_SECURITY_LEVELS, Hardening, PodSpec, Resources, checked
 from lfgpods.core.text import duration
 
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-class HostKind(StrEnum):
-    """Where kubectl runs: on a host over SSH, on this machine, or nowhere but in the built-in stand-in."""
-
-    SSH = "ssh"
-    LOCAL = "local"
-    EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod, State
@@ -25,6 +25,16 @@ class Synced:
     changed: tuple[Owner, ...]
     removed: tuple[Owner, ...]
     problems: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable fields of the JSON and YAML output."""
+        return {
+            "pods": self.pods,
+            "added": [f"{owner.kind}/{owner.id}" for owner in self.added],
+            "changed": [f"{owner.kind}/{owner.id}" for owner in self.changed],
+            "removed": [f"{owner.kind}/{owner.id}" for owner in self.removed],
+            "problems": list(self.problems),
+        }
 
 
 def reconcile(store: Store, before: Sequence[Pod], found: Sequence[Pod]) -> tuple[list[Owner], ...]:

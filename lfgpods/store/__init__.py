@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+import peewee
+
 from lfgpods.core import processes
 from lfgpods.core.changes import Action, Change, Outcome
-from lfgpods.core.orm import peewee
 from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.pod import Pod, State
 from lfgpods.core.settings import is_postgresql
@@ -176,7 +177,7 @@ class Store:
         with self._reported():
             self._engine.run(lambda: query.execute(self._database))
 
-    def events(self, owner: Owner | None = None, limit: int = 50) -> list[Change]:
+    def events(self, owner: Owner | None = None, limit: int = 20) -> list[Change]:
         """The last LIMIT changes, newest first; of OWNER, or of the whole host."""
         whose = _event_of(self._host, owner) if owner else EventRow.host == self._host
         return self._events(whose, limit)

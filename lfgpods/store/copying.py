@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import peewee
+
 from lfgpods.core.errors import StoreError, UsageError
-from lfgpods.core.orm import peewee
 from lfgpods.core.settings import is_postgresql
 from lfgpods.store import open_engine
 from lfgpods.store.engine import Engine

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, TypeVar
 
+import peewee
+
 from lfgpods.core.errors import LfgpodsError, StoreError
-from lfgpods.core.orm import peewee
 from lfgpods.core.text import masked
 
 T = TypeVar("T")

@@ -11,8 +11,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import peewee
+
 from lfgpods.core.errors import SettingsError
-from lfgpods.core.orm import peewee
 from lfgpods.core.text import mask
 from lfgpods.store.engine import Engine, Pooled
 
@@ -99,10 +100,7 @@ class _Connection(psycopg.Connection[Any]):
 
 
 class _Adapter(peewee.Psycopg3Adapter):
-    """peewee's own, with the psycopg that was imported here and that peewee need not have seen."""
-
-    def check_driver(self) -> None:
-        """It is there, or this module would not be."""
+    """peewee's own adapter, with connections that never wait forever."""
 
     def connect(self, db: peewee.Database, **parameters: Any) -> _Connection:
         # Prepared statements would be lost behind a pooler such as PgBouncer.

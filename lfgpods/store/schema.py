@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import peewee
+
 from lfgpods.core.errors import StoreError
-from lfgpods.core.orm import peewee
 from lfgpods.store.engine import Engine
 
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lfgpods.core.orm import peewee
+import peewee
+
 from lfgpods.store.engine import Engine, Pooled
 
 BUSY_TIMEOUT = 30

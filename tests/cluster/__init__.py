@@ -1,4 +1,6 @@
-"""A real single-node Kubernetes 1.20.2 with an SSH server on this machine, for the end-to-end tests.
+"""A real Kubernetes with an SSH server on this machine, for the end-to-end tests.
+
+LFGPODS_TEST_KUBERNETES names its release: 1.37 unless it is set, or 1.34, the oldest that is promised.
 
 Importing it is cheap and works anywhere; `unsupported()` says why a machine can't run it.
 """

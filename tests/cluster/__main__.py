@@ -37,9 +37,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    arguments = _parse(argv)
-    cluster = Cluster(_report)
     try:
+        arguments = _parse(argv)
+        cluster = Cluster(_report)
         if arguments.verb == "up":
             cluster.up(arguments.nodes)
         elif arguments.verb == "down":

@@ -30,7 +30,8 @@ class Api:
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         payload = None if body is None else json.dumps(body)
-        self._connection.request(method, path, payload, {"Content-Type": "application/json"})
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        self._connection.request(method, path, payload, {"Content-Type": kind})
         with self._connection.getresponse() as response:
             return response.status, json.load(response)
 
@@ -53,6 +54,9 @@ def what_is_missing() -> str | None:
     try:
         if not _node_is_ready(api):
             return "the node is not Ready"
+        # An API group that does not answer keeps every deleted namespace from going.
+        if api.request("GET", "/apis/metrics.k8s.io/v1beta1")[0] != 200:
+            return "metrics-server does not answer through the API server"
         # Admission refuses a pod for as long as the default service account and its token are not there.
         status, answer = api.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", _POD)
         return None if status == 201 else f"a pod would be refused: {answer.get('message')}"
@@ -60,3 +64,16 @@ def what_is_missing() -> str | None:
         return f"the API server does not answer: {error}"
     finally:
         api.close()
+
+
+def give_pods(node: str, network: str) -> bool:
+    """Write the addresses of NODE's pods on it, as its network plugin has them; False if it is not there yet."""
+    try:
+        api = Api()
+        try:
+            body = {"spec": {"podCIDR": network, "podCIDRs": [network]}}
+            return api.request("PATCH", f"/api/v1/nodes/{node}", body)[0] == 200
+        finally:
+            api.close()
+    except (OSError, ValueError, http.client.HTTPException):
+        return False

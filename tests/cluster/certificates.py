@@ -13,6 +13,8 @@ from tests.cluster.paths import ADMIN_KUBECONFIG, PKI
 NODE = "lfgpods"
 API_SERVER = f"https://{HOST_ADDRESS}:6443"
 AUTHORITY = PKI / "ca.crt"
+FRONT_PROXY = "front-proxy-client"
+METRICS_SERVICE = "metrics-server.kube-system.svc"
 SERVICE_ACCOUNT_KEY = PKI / "service-account.key"
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650")
 
@@ -99,11 +101,16 @@ def create() -> None:
     )
     _issue("kubelet-serving", f"/O=system:nodes/CN=system:node:{NODE}", f"DNS:{NODE}", f"IP:{HOST_ADDRESS}")
     _issue("kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client")
+    # The API server passes requests on to metrics-server, and says in whose name with this one.
+    _issue(FRONT_PROXY, f"/CN={FRONT_PROXY}")
+    _issue("metrics-server-serving", "/CN=metrics-server", f"DNS:{METRICS_SERVICE}", f"IP:{HOST_ADDRESS}")
     for name, subject in (
         ("kubelet", f"/O=system:nodes/CN=system:node:{NODE}"),
         ("kube-controller-manager", "/CN=system:kube-controller-manager"),
         ("kube-scheduler", "/CN=system:kube-scheduler"),
         ("kube-proxy", "/CN=system:kube-proxy"),
+        ("kube-network-policies", "/O=system:masters/CN=kube-network-policies"),
+        ("metrics-server", "/O=system:masters/CN=metrics-server"),
         ("lfgpods-user", "/O=system:masters/CN=lfgpods-user"),
         (ADMIN_KUBECONFIG.stem, "/O=system:masters/CN=kubernetes-admin"),
     ):

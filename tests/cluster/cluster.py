@@ -11,18 +11,20 @@ from contextlib import contextmanager
 from tests.cluster import (
     accounts,
     api,
-    binaries,
+    builds,
     certificates,
     configuration,
     images,
     kubectl,
     leftovers,
     machine,
+    metrics,
     network,
+    packages,
     second,
 )
 from tests.cluster.errors import ClusterError
-from tests.cluster.paths import CACHE, CONFIG, HOST_BIN, LOCK, LOGS, PIDS, STATE
+from tests.cluster.paths import CONFIG, HOST_BIN, LOCK, LOGS, PIDS, STATE
 from tests.cluster.programs import SSH_PORT, Program, all_programs
 from tests.cluster.waiting import wait_until
 
@@ -78,14 +80,13 @@ class Cluster:
         reason = machine.unsupported()
         if reason:
             raise ClusterError(reason)
-        if self._is_current():
-            self.report("the cluster is up")
-            return
-        with _locked(self.report):
-            if self._is_current() or self._mend():
-                self.report("the cluster is up")
-                return
-            self._start_anew()
+        if not self._is_current():
+            with _locked(self.report):
+                if not self._is_current() and not self._mend():
+                    self._start_anew()
+        if not kubectl.is_installed():
+            self.report(f"the host's kubectl is now {kubectl.install()}")
+        self.report("the cluster is up")
 
     def down(self) -> None:
         """End every process of the cluster and remove all it left, its logs and the cached images excepted."""
@@ -179,11 +180,8 @@ class Cluster:
 
     def _start_anew(self) -> None:
         self.report("installing the Debian packages that are missing")
-        binaries.install_packages()
-        if not all((binaries.BIN / name).exists() for name in binaries.PROGRAMS):
-            self.report("building Kubernetes (minutes, once for a machine)")
-            CACHE.mkdir(parents=True, exist_ok=True)
-        binaries.build_kubernetes()
+        packages.install(*packages.OF_THE_CLUSTER)
+        builds.make_all(self.report)
         missing = [archive for archive in images.archives() if not archive.path.exists()]
         for archive in missing:
             self.report(f"making the {archive.name} images (once for a recipe)")
@@ -195,7 +193,6 @@ class Cluster:
         self._start_programs()
         self._wait_healthy(60)
         _FINGERPRINT.write_text(self._fingerprint())
-        self.report("the cluster is up")
 
     def _remove(self) -> None:
         _FINGERPRINT.unlink(missing_ok=True)
@@ -232,13 +229,14 @@ class Cluster:
     def _start_programs(self) -> None:
         with ThreadPoolExecutor(max_workers=1) as background:
             self._start("etcd", "containerd")
-            archives = [archive.path for archive in images.archives()]
-            imported = background.submit(images.import_archives, archives)
-            # It looks for Docker for five seconds before it does anything, so let that time run by now.
-            self.programs["kubelet"].process.start()
+            imported = [background.submit(images.import_archive, archive.path) for archive in images.archives()]
             self._start("kube-apiserver")
-            self._start("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "sshd")
-            imported.result()
+            metrics.register()
+            self._start(*(name for name in self.programs if name not in ("etcd", "containerd", "kube-apiserver")))
+            if not wait_until(lambda: api.give_pods(certificates.NODE, network.NODE_PODS), 60):
+                raise ClusterError(f"no node registered:\n{self.programs['kubelet'].process.log_tail()}")
+            for archive in imported:
+                archive.result()
 
     def _wait_healthy(self, timeout: float) -> None:
         began = time.monotonic()

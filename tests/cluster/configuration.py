@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cluster import certificates, images, network
+from tests.cluster import builds, certificates, images, network
 from tests.cluster.paths import (
     ADMIN_KUBECONFIG,
     CNI_ADDRESSES,
@@ -15,6 +15,7 @@ from tests.cluster.paths import (
     CONTAINERD_STATE,
     HOMES,
     HOST_BIN,
+    KUBELET,
 )
 
 ROOT_ACCOUNT = "lfgpods-root"
@@ -35,23 +36,34 @@ USER_KUBECONFIG = HOMES / USER_ACCOUNT / ".kube" / "config"
 def containerd(root: Path, state: Path, socket: Path, cni: Path) -> str:
     # Without CAP_SYS_RESOURCE no process may be given a lower OOM score than its parent's.
     return f"""\
-version = 2
+version = 3
 root = "{root}"
 state = "{state}"
-disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+disabled_plugins = ["io.containerd.nri.v1.nri"]
 
 [grpc]
   address = "{socket}"
 
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{images.PAUSE}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{root}/opt"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{images.PAUSE}"
+
+[plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
 
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["{builds.CNI.folder}"]
   conf_dir = "{cni}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+  runtime_path = "{builds.CONTAINERD.program("containerd-shim-runc-v2")}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  BinaryName = "{builds.RUNC.program("runc")}"
 """
 
 
@@ -60,7 +72,6 @@ def cni(name: str, subnet: str, addresses: Path) -> str:
         "type": "bridge",
         "bridge": "cni0",
         "isGateway": True,
-        "ipMasq": True,
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",
@@ -70,10 +81,10 @@ def cni(name: str, subnet: str, addresses: Path) -> str:
         },
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return json.dumps({"cniVersion": "0.4.0", "name": name, "plugins": [bridge, portmap]}, indent=2)
+    return json.dumps({"cniVersion": "1.0.0", "name": name, "plugins": [bridge, portmap]}, indent=2)
 
 
-def kubelet(certificate: str, address: str, group: str) -> str:
+def kubelet(certificate: str, address: str, group: str, socket: Path, root: Path) -> str:
     document = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -86,7 +97,11 @@ def kubelet(certificate: str, address: str, group: str) -> str:
         "tlsCertFile": str(certificates.certificate_of(certificate)),
         "tlsPrivateKeyFile": str(certificates.key_of(certificate)),
         "healthzBindAddress": address,
+        "containerRuntimeEndpoint": f"unix://{socket}",
+        "podLogsDir": str(root / "pod-logs"),
+        "volumePluginDir": str(root / "volume-plugins"),
         "cgroupDriver": "cgroupfs",
+        "failCgroupV1": False,
         # A group of our own, so that cleaning up can't hit another kubelet's pods.
         "cgroupRoot": f"/{group}",
         "failSwapOn": False,
@@ -101,6 +116,9 @@ def kubelet(certificate: str, address: str, group: str) -> str:
         "eventRecordQPS": 0,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,
+        # A node that says nothing is noticed after ten seconds (node-monitor-grace-period); its lease, which it
+        # renews in a quarter of this time, has to be quicker than that.
+        "nodeLeaseDurationSeconds": 8,
         "nodeStatusUpdateFrequency": "2s",
         "nodeStatusReportFrequency": "1m0s",
         # The images are made here and nowhere else: losing one to a full disk could not be undone by a pull.
@@ -150,8 +168,8 @@ def files() -> dict[Path, str]:
     """Every configuration file and its text."""
     return {
         CONTAINERD_CONFIG: containerd(CONTAINERD_ROOT, CONTAINERD_STATE, CONTAINERD_SOCKET, CNI),
-        CNI / "10-lfgpods.conflist": cni(CNI_NETWORK, network.POD_CIDR.replace("/16", "/24"), CNI_ADDRESSES),
-        KUBELET_CONFIG: kubelet("kubelet-serving", network.HOST_ADDRESS, CGROUP),
+        CNI / "10-lfgpods.conflist": cni(CNI_NETWORK, network.NODE_PODS, CNI_ADDRESSES),
+        KUBELET_CONFIG: kubelet("kubelet-serving", network.HOST_ADDRESS, CGROUP, CONTAINERD_SOCKET, KUBELET),
         RESOLVER: "",
         SSHD_CONFIG: sshd(network.HOST_ADDRESS),
     }

@@ -9,14 +9,13 @@ import hashlib
 import io
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import oci
-from tests.cluster.binaries import debian_sources
+from tests.cluster import builds, oci
 from tests.cluster.oci import Image, Layer
-from tests.cluster.packages import run
+from tests.cluster.packages import debian_sources, run
 from tests.cluster.paths import CACHE, CONTAINERD_SOCKET
 
 BUSYBOX = "docker.io/library/busybox:1.36"
@@ -28,7 +27,6 @@ CRASH = "docker.io/lfgpods/crash:1"
 PAUSE = "docker.io/lfgpods/pause:1"
 
 FOLDER = CACHE / "images"
-_STUB_SOURCE = Path(__file__).with_name("stub.go")
 _BUSYBOX = Path("/bin/busybox")
 _USER_ID = 1000
 _BUSYBOX_FOLDERS = (
@@ -83,18 +81,6 @@ def _remove_others(path: Path, name: str) -> None:
             other.unlink()
 
 
-def _stub(workspace: Path) -> bytes:
-    program = workspace / "stub"
-    environment = {
-        "CGO_ENABLED": "0",
-        "GO111MODULE": "off",
-        "GOFLAGS": "",
-        "GOCACHE": str(workspace / "gocache"),
-    }
-    run("go", "build", "-ldflags=-s -w", "-o", str(program), str(_STUB_SOURCE), env=environment)
-    return program.read_bytes()
-
-
 def _busybox_layer() -> Layer:
     layer = Layer()
     for folder in _BUSYBOX_FOLDERS:
@@ -111,7 +97,7 @@ def _busybox_layer() -> Layer:
 
 
 def _small_images(workspace: Path) -> list[Image]:
-    stub = _stub(workspace)
+    stub = builds.STUB.program("stub").read_bytes()
     busybox = _busybox_layer().write(workspace / "busybox.tar")
     only_stub, broken_shell = Layer(), Layer()
     only_stub.file("pause", stub, 0o755)
@@ -134,7 +120,7 @@ def _debian_root(workspace: Path) -> Path:
     path = FOLDER / f"debian-root-{key}.tar"
     if not path.exists():
         sources = workspace / "sources.list"
-        sources.write_text("\n".join(debian_sources("deb")) + "\n")
+        sources.write_text("\n".join(debian_sources()) + "\n")
         unfinished = workspace / "root.tar"
         run("mmdebstrap", *_DEBIAN_OPTIONS, "bookworm", str(unfinished), str(sources))
         unfinished.replace(path)
@@ -167,11 +153,11 @@ def _debian_images(workspace: Path) -> list[Image]:
 
 def archives() -> tuple[Archive, ...]:
     """Everything the cluster has to offer, the sandbox image among it."""
-    small = (_STUB_SOURCE.read_bytes(), _BUSYBOX.read_bytes())
+    small = (builds.STUB.folder.name.encode(), _BUSYBOX.read_bytes())
     return (Archive("small", small, _small_images), Archive("debian", (), _debian_images))
 
 
-def import_archives(paths: Iterable[Path]) -> None:
-    """Hand the archives to the running containerd, unpacked and ready to be run."""
-    for path in paths:
-        run("ctr", "--address", str(CONTAINERD_SOCKET), "--namespace", "k8s.io", "images", "import", str(path))
+def import_archive(path: Path, socket: Path = CONTAINERD_SOCKET) -> None:
+    """Hand an archive to the containerd behind SOCKET, unpacked and ready to be run."""
+    ctr = str(builds.CONTAINERD.program("ctr"))
+    run(ctr, "--address", str(socket), "--namespace", "k8s.io", "images", "import", str(path))

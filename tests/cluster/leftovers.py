@@ -5,6 +5,7 @@ Only what is provably the cluster's own is touched: its namespace, its control g
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -141,17 +142,14 @@ def remove_groups(name: str = CGROUP) -> None:
 def remove_files_elsewhere(state: Path = CONTAINERD_STATE, kubelet: Path = KUBELET, cni: str = CNI_NETWORK) -> None:
     """What kubelet, containerd and CNI keep at fixed places outside of the state folder."""
     tasks = state / "io.containerd.runtime.v2.task" / "k8s.io"
-    for address in tasks.glob("*/address"):
-        Path(address.read_text().removeprefix("unix://")).unlink(missing_ok=True)
-        for result in Path("/var/lib/cni/results").glob(f"*-{address.parent.name}-*"):
+    for shim in tasks.glob("*/bootstrap.json"):
+        Path(json.loads(shim.read_text())["address"].removeprefix("unix://")).unlink(missing_ok=True)
+        for result in Path("/var/lib/cni/results").glob(f"*-{shim.parent.name}-*"):
             result.unlink(missing_ok=True)
     for result in Path("/var/lib/cni/results").glob(f"{cni}-*"):
         result.unlink(missing_ok=True)
-    for pod in (kubelet / "pods").glob("*"):
-        for logs in Path("/var/log/pods").glob(f"*_{pod.name}"):
-            shutil.rmtree(logs, ignore_errors=True)
     for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and not link.exists():
+        if link.is_symlink() and link.readlink().is_relative_to(kubelet):
             link.unlink(missing_ok=True)
 
 

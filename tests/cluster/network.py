@@ -14,9 +14,13 @@ MACHINE_LINK = "lfgpods0"
 MACHINE_ADDRESS = "10.99.0.1"
 HOST_ADDRESS = "10.99.0.2"
 POD_CIDR = "10.244.0.0/16"
+NODE_PODS = "10.244.0.0/24"
+"""The addresses of the pods on the first node."""
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
+POLICY_QUEUE = 100
+"""The queue of the kernel in which a pod's new connections wait for the word of kube-network-policies."""
 
 
 def inside(*argv: str, namespace: Path = NAMESPACE_FILE) -> list[str]:
@@ -46,6 +50,24 @@ def create() -> None:
     run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"))
     # There is no DNS server. Refused, a lookup fails at once; unanswered, it would cost ten seconds.
     run(*inside("iptables", "--wait", "--append", "FORWARD", "--destination", DNS_ADDRESS, "--jump", "REJECT"))
+    _connect_pods(NAMESPACE_FILE)
+
+
+def _connect_pods(namespace: Path) -> None:
+    """Let kube-network-policies decide about each new connection from or to a pod of the node in NAMESPACE.
+
+    Where nothing listens at the queue no such connection is made. What the node itself sends is never asked about.
+    """
+    for table, rule in (
+        # Among themselves the pods of all nodes see each other's addresses, as policies need them.
+        ("nat", f"--source {POD_CIDR} ! --destination {POD_CIDR} --jump MASQUERADE"),
+        ("mangle", "--match owner --socket-exists --jump RETURN"),
+        ("mangle", "--match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN"),
+        ("mangle", f"--source {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}"),
+        ("mangle", f"--destination {POD_CIDR} --jump NFQUEUE --queue-num {POLICY_QUEUE}"),
+    ):
+        append = ("iptables", "--wait", "--table", table, "--append", "POSTROUTING")
+        run(*inside(*append, *rule.split(), namespace=namespace))
 
 
 def add_node(name: str, address: str, gateway: str, its_pods: str) -> None:
@@ -65,7 +87,9 @@ def add_node(name: str, address: str, gateway: str, its_pods: str) -> None:
         f"route add default via {gateway}",
     ):
         run("ip", "-netns", name, *command.split())
-    run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward", namespace=NAMESPACE_FILE.with_name(name)))
+    namespace = NAMESPACE_FILE.with_name(name)
+    run(*inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward", namespace=namespace))
+    _connect_pods(namespace)
     run("ip", "route", "add", f"{address}/32", "via", HOST_ADDRESS)
 
 

@@ -8,6 +8,14 @@ from pathlib import Path
 
 from tests.cluster.errors import ClusterError
 
+OF_THE_CLUSTER = (
+    *("mmdebstrap", "openssl", "busybox-static", "openssh-server", "openssh-client", "sudo", "iptables", "iproute2"),
+    *("git", "bubblewrap", "postgresql"),
+    # runc alone is partly C.
+    *("gcc", "libc6-dev", "libseccomp-dev", "pkg-config"),
+)
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
 
 def run(*argv: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """Run a program to its end and return its stdout; what it said is in the error if it fails."""
@@ -50,3 +58,17 @@ def install(*packages: str) -> None:
     finally:
         if ours:
             policy.unlink()
+
+
+def debian_sources() -> list[str]:
+    """The machine's Debian archives for bookworm as one-line apt sources."""
+    targets = run("apt-get", "indextargets", "--format", "$(SITE)|$(RELEASE)|$(COMPONENT)", "Created-By: Packages")
+    option = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+    lines = []
+    for target in dict.fromkeys(targets.splitlines()):
+        site, release, component = target.split("|")
+        if release.startswith("bookworm") and component == "main":
+            lines.append(f"deb {option}{site} {release} main")
+    if not lines:
+        raise ClusterError("no Debian bookworm archive among this machine's apt sources")
+    return lines

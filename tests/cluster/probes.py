@@ -35,6 +35,15 @@ def accepts(path: Path) -> bool:
     return True
 
 
+def takes_from_queue(pid: int | None, number: int) -> bool:
+    """Whether a program listens at the netfilter queue NUMBER in the network of the process PID."""
+    try:
+        queues = Path(f"/proc/{pid}/net/netfilter/nfnetlink_queue").read_text()
+    except OSError:
+        return False
+    return any(line.split()[0] == str(number) for line in queues.splitlines())
+
+
 def greets_as_ssh(address: str, port: int) -> bool:
     """Whether an SSH server sends its banner."""
     try:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import binaries, certificates, configuration, images, network, probes
+from tests.cluster import builds, certificates, configuration, metrics, network, probes
+from tests.cluster.builds import KUBERNETES
 from tests.cluster.errors import ClusterError
 from tests.cluster.paths import CONTAINERD_SOCKET, ETCD, KUBELET, PKI
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_until
 
 SSH_PORT = 22
+CONTAINERD = builds.CONTAINERD.program("containerd")
 _HOST = network.HOST_ADDRESS
 
 
@@ -39,19 +41,25 @@ def url_answers(url: str) -> Callable[[], bool]:
     return lambda: probes.answers_ok(url)
 
 
-def arguments(name: str, **flags: object) -> tuple[str, ...]:
-    """The command line of a program of Kubernetes."""
-    return (str(binaries.BIN / name), *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
+def arguments(program: Path, **flags: object) -> tuple[str, ...]:
+    """The command line of a program whose flags are written as those of Kubernetes are."""
+    return (str(program), *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
 
 
 def _kubernetes(name: str, answers: str, **flags: object) -> Program:
-    return Program(Process(name, arguments(name, **flags)), url_answers(answers))
+    return Program(Process(name, arguments(KUBERNETES.program(name), **flags)), url_answers(answers))
 
 
 def _etcd() -> Program:
     client = "http://127.0.0.1:2379"
     metrics = f"http://{_HOST}:2381"
-    argv = ["/usr/bin/etcd", "--name=lfgpods", f"--data-dir={ETCD}", "--unsafe-no-fsync", "--log-level=warn"]
+    argv = [
+        str(builds.ETCD.program("etcd")),
+        "--name=lfgpods",
+        f"--data-dir={ETCD}",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
     argv += [
         f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
@@ -62,7 +70,7 @@ def _etcd() -> Program:
 
 
 def _containerd() -> Program:
-    argv = ("/usr/bin/containerd", f"--config={configuration.CONTAINERD_CONFIG}")
+    argv = arguments(CONTAINERD, config=configuration.CONTAINERD_CONFIG)
     return Program(Process("containerd", argv), lambda: probes.accepts(CONTAINERD_SOCKET))
 
 
@@ -92,6 +100,13 @@ def _api_server() -> Program:
         authorization_mode="Node,RBAC",
         enable_admission_plugins="NodeRestriction,ResourceQuota,LimitRanger,ServiceAccount",
         allow_privileged="true",
+        requestheader_client_ca_file=certificates.AUTHORITY,
+        requestheader_allowed_names=certificates.FRONT_PROXY,
+        requestheader_username_headers="X-Remote-User",
+        requestheader_group_headers="X-Remote-Group",
+        requestheader_extra_headers_prefix="X-Remote-Extra-",
+        proxy_client_cert_file=certificates.certificate_of(certificates.FRONT_PROXY),
+        proxy_client_key_file=certificates.key_of(certificates.FRONT_PROXY),
     )
 
 
@@ -102,15 +117,16 @@ def _controller_manager() -> Program:
         f"https://{_HOST}:10257/healthz",
         kubeconfig=certificates.kubeconfig_of("kube-controller-manager"),
         leader_elect="false",
-        port=0,
         use_service_account_credentials="true",
         service_account_private_key_file=certificates.SERVICE_ACCOUNT_KEY,
         root_ca_file=certificates.AUTHORITY,
-        # CNI has the only node's range already; the allocator would hold up the start for ten seconds.
+        # CNI has each node's range already, and the allocator does not know which.
         allocate_node_cidrs="false",
+        node_monitor_grace_period="10s",
         cluster_cidr=network.POD_CIDR,
         service_cluster_ip_range=network.SERVICE_CIDR,
         cert_dir=PKI,
+        flex_volume_plugin_dir=KUBELET / "volume-plugins",
         kube_api_qps=200,
         kube_api_burst=400,
         concurrent_deployment_syncs=10,
@@ -124,33 +140,26 @@ def _scheduler() -> Program:
         f"https://{_HOST}:10259/healthz",
         kubeconfig=certificates.kubeconfig_of("kube-scheduler"),
         leader_elect="false",
-        port=0,
         kube_api_qps=200,
         kube_api_burst=400,
     )
 
 
-def kubelet_arguments(
-    node: str, address: str, config: Path, kubeconfig: Path, root: Path, socket: Path
-) -> tuple[str, ...]:
+def kubelet_arguments(node: str, address: str, config: Path, kubeconfig: Path, root: Path) -> tuple[str, ...]:
     return arguments(
-        "kubelet",
+        KUBERNETES.program("kubelet"),
         config=config,
         kubeconfig=kubeconfig,
         root_dir=root,
-        volume_plugin_dir=root / "volume-plugins",
         hostname_override=node,
         node_ip=address,
-        container_runtime="remote",
-        container_runtime_endpoint=f"unix://{socket}",
-        pod_infra_container_image=images.PAUSE,
     )
 
 
 def proxy_arguments(node: str) -> tuple[str, ...]:
     # The zeros leave the machine's own conntrack and OOM settings alone.
     return arguments(
-        "kube-proxy",
+        KUBERNETES.program("kube-proxy"),
         kubeconfig=certificates.kubeconfig_of("kube-proxy"),
         hostname_override=node,
         proxy_mode="iptables",
@@ -162,9 +171,40 @@ def proxy_arguments(node: str) -> tuple[str, ...]:
     )
 
 
+def network_policies(node: str, suffix: str = "", namespace: Path = network.NAMESPACE_FILE) -> Program:
+    """What enforces the NetworkPolicies of NODE's pods."""
+    argv = arguments(
+        builds.NETWORK_POLICIES.program("kube-network-policies"),
+        kubeconfig=certificates.kubeconfig_of("kube-network-policies"),
+        hostname_override=node,
+        nfqueue_id=network.POLICY_QUEUE,
+    )
+    process = Process(f"kube-network-policies{suffix}", argv, namespace)
+    return Program(process, lambda: probes.takes_from_queue(process.pid(), network.POLICY_QUEUE))
+
+
+def _metrics_server() -> Program:
+    kubeconfig = certificates.kubeconfig_of("metrics-server")
+    argv = arguments(
+        builds.METRICS_SERVER.program("metrics-server"),
+        kubeconfig=kubeconfig,
+        authentication_kubeconfig=kubeconfig,
+        authorization_kubeconfig=kubeconfig,
+        bind_address=_HOST,
+        secure_port=metrics.PORT,
+        tls_cert_file=certificates.certificate_of("metrics-server-serving"),
+        tls_private_key_file=certificates.key_of("metrics-server-serving"),
+        kubelet_certificate_authority=certificates.AUTHORITY,
+        kubelet_preferred_address_types="InternalIP",
+        metric_resolution="10s",
+        kubelet_request_timeout="5s",
+    )
+    return Program(Process("metrics-server", argv), url_answers(f"https://{_HOST}:{metrics.PORT}/livez"))
+
+
 def _kubelet() -> Program:
     config, kubeconfig = configuration.KUBELET_CONFIG, certificates.kubeconfig_of("kubelet")
-    argv = kubelet_arguments(certificates.NODE, _HOST, config, kubeconfig, KUBELET, CONTAINERD_SOCKET)
+    argv = kubelet_arguments(certificates.NODE, _HOST, config, kubeconfig, KUBELET)
     return Program(Process("kubelet", argv), url_answers(f"http://{_HOST}:10248/healthz"))
 
 
@@ -184,6 +224,8 @@ def all_programs() -> Mapping[str, Program]:
         _scheduler(),
         _kubelet(),
         _proxy(),
+        network_policies(certificates.NODE),
+        _metrics_server(),
         _sshd(),
     )
     return {program.process.name: program for program in programs}

@@ -12,13 +12,21 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster import certificates, configuration, images, kubectl, leftovers, network, probes
+from tests.cluster import api, certificates, configuration, images, kubectl, leftovers, network, probes
 from tests.cluster.accounts import KNOWN_HOSTS
 from tests.cluster.errors import ClusterError
-from tests.cluster.packages import run
 from tests.cluster.paths import STATE
 from tests.cluster.processes import Process
-from tests.cluster.programs import SSH_PORT, Program, kubelet_arguments, proxy_arguments, url_answers
+from tests.cluster.programs import (
+    CONTAINERD,
+    SSH_PORT,
+    Program,
+    arguments,
+    kubelet_arguments,
+    network_policies,
+    proxy_arguments,
+    url_answers,
+)
 from tests.cluster.waiting import wait_until
 
 NAME = "lfgpods-2"
@@ -49,11 +57,12 @@ _WITH_ITS_DISK = (
 def programs() -> Mapping[str, Program]:
     """The programs of this node by their names, in the order of starting."""
     kubeconfig = certificates.kubeconfig_of(f"kubelet{_SUFFIX}")
-    kubelet = kubelet_arguments(NAME, ADDRESS, _CONFIG / "kubelet.json", kubeconfig, _KUBELET, _SOCKET)
+    kubelet = kubelet_arguments(NAME, ADDRESS, _CONFIG / "kubelet.json", kubeconfig, _KUBELET)
     found = (
-        _program("containerd", ("/usr/bin/containerd", f"--config={_CONFIG / 'containerd.toml'}"), None),
+        _program("containerd", arguments(CONTAINERD, config=_CONFIG / "containerd.toml"), None),
         _program("kubelet", kubelet, f"http://{ADDRESS}:10248/healthz"),
         _program("kube-proxy", proxy_arguments(NAME), f"http://{ADDRESS}:10256/healthz"),
+        network_policies(NAME, _SUFFIX, _NAMESPACE),
         _program("sshd", ("/usr/sbin/sshd", "-D", "-e", "-f", str(_CONFIG / "sshd_config")), "ssh"),
     )
     return {program.process.name: program for program in found}
@@ -102,7 +111,7 @@ def add() -> None:
     files = {
         cni / "10-lfgpods.conflist": configuration.cni(NAME, _PODS, _HOME / "cni"),
         _CONFIG / "containerd.toml": configuration.containerd(_HOME / "containerd", _CONTAINERD_STATE, _SOCKET, cni),
-        _CONFIG / "kubelet.json": configuration.kubelet(f"kubelet-serving{_SUFFIX}", ADDRESS, NAME),
+        _CONFIG / "kubelet.json": configuration.kubelet(f"kubelet-serving{_SUFFIX}", ADDRESS, NAME, _SOCKET, _KUBELET),
         _CONFIG / "sshd_config": configuration.sshd(ADDRESS),
         KNOWN_HOSTS_TOO: KNOWN_HOSTS.read_text().replace(network.HOST_ADDRESS, ADDRESS),
     }
@@ -114,8 +123,8 @@ def add() -> None:
         program.wait_ready()
         if name.startswith("containerd"):
             small = next(archive.path for archive in images.archives() if archive.name == "small")
-            run("ctr", "--address", str(_SOCKET), "--namespace", "k8s.io", "images", "import", str(small))
-    if not wait_until(_is_ready_node, 60, 0.3):
+            images.import_archive(small, _SOCKET)
+    if not wait_until(lambda: api.give_pods(NAME, _PODS) and _is_ready_node(), 60, 0.3):
         log = programs()[f"kubelet{_SUFFIX}"].process.log_tail()
         raise ClusterError(f"the node {NAME} is not Ready:\n{log}")
 

@@ -1,4 +1,4 @@
-"""The keeper is noticed by nothing but its speed: what `lfgpods exec` promises, it promises through a keeper too."""
+"""With a keeper, `lfgpods exec` gives the same guarantees as without one, only faster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LFGPODS = [sys.executable, "-m", "lfgpods"]
 
 
 class Kept:
-    """The command line with a keeper that runs."""
+    """The command line with LFGPODS_KEEP set."""
 
     def __init__(self, site: Site, owner: Owner, folder: Path, keep: str) -> None:
         self.site, self.owner, self.folder = site, owner, folder
@@ -51,7 +51,7 @@ class Kept:
         return [int(line.split()[0]) for line in done.stdout.splitlines()]
 
     def runs(self, mark: str) -> bool:
-        """Whether a process in the pod has MARK in its words."""
+        """Whether a process in the pod has MARK in its command line."""
         pattern = f"[{mark[0]}]{mark[1:]}"
         script = 'for f in /proc/[0-9]*/cmdline; do tr "\\0" " " < "$f"; echo; done 2>/dev/null | grep -c "$0"'
         return self.site.pods.exec(self.owner, Command(argv=("sh", "-c", script, pattern))).stdout != b"0\n"
@@ -66,7 +66,7 @@ class Kept:
 
 @pytest.fixture
 def kept(site: Site, resident: Owner, tmp_path: Path) -> Iterator[Kept]:
-    """One that has run a command, so that the next is the keeper's."""
+    """A command line with a running keeper, which gets the next command."""
     kept = Kept(site, resident, tmp_path, "5m")
     assert kept.exec("-c", "true").returncode == 0
     assert eventually(kept.pids)
@@ -81,7 +81,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_streams_codes_and_bytes_come_through(kept: Kept) -> None:
+def test_a_keeper_passes_on_streams_exit_codes_and_bytes(kept: Kept) -> None:
     data = os.urandom(300_000)
     done = kept.exec("-i", "-c", "cat; echo err >&2; exit 7", stdin=data)
     assert (done.returncode, done.stdout, done.stderr) == (7, data, b"err\n")
@@ -91,7 +91,7 @@ def test_streams_codes_and_bytes_come_through(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("keep", ["5m", ""])
-def test_streams_that_are_closed_lead_nowhere(kept: Kept, keep: str) -> None:
+def test_closed_streams_are_like_dev_null(kept: Kept, keep: str) -> None:
     for closed, out in (("<&-", b"here\n"), (">&-", b""), ("2>&-", b"here\n"), ("<&- >&- 2>&-", b"")):
         line = shlex.join(kept.words("-i", "-c", "cat; echo here; echo err >&2; exit 3"))
         done = subprocess.run(
@@ -105,12 +105,12 @@ def test_streams_that_are_closed_lead_nowhere(kept: Kept, keep: str) -> None:
         assert (done.returncode, done.stdout) == (3, out)
 
 
-def test_its_socket_is_for_nobody_else(kept: Kept) -> None:
+def test_only_this_user_can_use_the_socket(kept: Kept) -> None:
     (socket,) = (path for path in kept.folder.glob("lfgpods-keepers-*/*") if path.is_socket())
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 
 
-def test_errors_are_told_as_they_are_without_a_keeper(kept: Kept) -> None:
+def test_errors_are_the_same_as_without_a_keeper(kept: Kept) -> None:
     for words, code, said in (
         (["-c", "true", "--workdir", "/no/such"], 125, b"no folder"),
         (["-c", "sleep 60", "--timeout", "0.5"], 125, b"was ended after 0.5 s"),
@@ -124,14 +124,14 @@ def test_errors_are_told_as_they_are_without_a_keeper(kept: Kept) -> None:
     assert kept.exec("--help").stdout.startswith(b"Usage: lfgpods exec")
 
 
-def test_other_settings_have_another_keeper(kept: Kept) -> None:
+def test_each_set_of_settings_has_a_keeper_of_its_own(kept: Kept) -> None:
     (first,) = kept.pids()
     assert kept.exec("-c", "true", env={"LFGPODS_TIMEOUT": "77"}).returncode == 0
     assert eventually(lambda: len(kept.pids()) == 2)
     assert first in kept.pids()
 
 
-def test_a_caller_that_is_killed_takes_its_command_along(kept: Kept) -> None:
+def test_killing_the_caller_ends_its_command(kept: Kept) -> None:
     with subprocess.Popen(
         kept.words("-c", "echo begun; exec sleep 66666"), stdout=subprocess.PIPE, env=kept.environment, cwd=kept.folder
     ) as caller:
@@ -144,7 +144,7 @@ def test_a_caller_that_is_killed_takes_its_command_along(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("keep", ["5m", ""])
-def test_output_that_finds_no_room_ends_the_command(kept: Kept, keep: str) -> None:
+def test_output_without_room_ends_the_command(kept: Kept, keep: str) -> None:
     environment = {**kept.environment, "LFGPODS_KEEP": keep}
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -160,7 +160,7 @@ def test_output_that_finds_no_room_ends_the_command(kept: Kept, keep: str) -> No
     assert eventually(lambda: not kept.runs("77777"))
 
 
-def test_a_keeper_that_is_killed_during_a_command_leaves_an_unknown_outcome(kept: Kept) -> None:
+def test_killing_the_keeper_during_a_command_leaves_an_unknown_outcome(kept: Kept) -> None:
     (keeper,) = kept.pids()
     with subprocess.Popen(
         kept.words("-c", "echo begun; sleep 20"),
@@ -179,7 +179,7 @@ def test_a_keeper_that_is_killed_during_a_command_leaves_an_unknown_outcome(kept
     assert eventually(lambda: kept.pids() not in ([], [keeper]))
 
 
-def test_a_keeper_that_is_frozen_costs_time_and_nothing_else(kept: Kept) -> None:
+def test_a_frozen_keeper_costs_only_time(kept: Kept) -> None:
     (keeper,) = kept.pids()
     os.kill(keeper, signal.SIGSTOP)
     mark = f"/workspace/frozen-{time.monotonic_ns()}"
@@ -191,7 +191,7 @@ def test_a_keeper_that_is_frozen_costs_time_and_nothing_else(kept: Kept) -> None
     assert kept.exec("-c", f"cat {mark}; rm {mark}").stdout == b"once\n"
 
 
-def test_it_ends_when_it_is_told_to_and_when_nobody_comes(kept: Kept) -> None:
+def test_a_keeper_ends_when_it_is_stopped_and_when_it_is_idle(kept: Kept) -> None:
     (keeper,) = kept.pids()
     assert str(keeper).encode() in kept.stop()
     assert eventually(lambda: not is_alive(keeper))
@@ -201,7 +201,7 @@ def test_it_ends_when_it_is_told_to_and_when_nobody_comes(kept: Kept) -> None:
     assert eventually(lambda: not is_alive(keeper))
 
 
-def test_there_is_none_unless_it_is_asked_for(site: Site, resident: Owner, tmp_path: Path) -> None:
+def test_there_is_no_keeper_without_the_setting(site: Site, resident: Owner, tmp_path: Path) -> None:
     for keep in ("", "0"):
         without = Kept(site, resident, tmp_path, keep)
         assert without.exec("-c", "true").returncode == 0

@@ -1,4 +1,4 @@
-"""db: the database in which everything is remembered."""
+"""db: lfgpods' own database."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from typing import Annotated
 
 import typer
 
-from lfgpods.cli.options import Output, OutputFormat, logged
+from lfgpods.cli.format import Format
+from lfgpods.cli.options import Output, logged
 
-db = typer.Typer(name="db", help="Move what is remembered to another database.")
+db = typer.Typer(name="db", help="Copy lfgpods' own database.")
 
 
 def copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="Path of an SQLite file, or a PostgreSQL URL.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="The same; it has to be empty.")],
-    output: Output = OutputFormat.TABLE,
+    target: Annotated[str, typer.Argument(metavar="TO", help="Likewise; it must be empty.")],
+    output: Output = Format.TABLE,
 ) -> None:
-    """Copy the pods and events of every host from one database to another, empty one.
+    """Copy the pods and changes of all hosts from one database to another, which must be empty.
 
-    All of it is copied, and compared row by row, or nothing is. Other commands wait, or fail, until it is done. Set
-    LFGPODS_DATABASE to the new one afterwards. A password in a URL shows in ps; PGPASSWORD and ~/.pgpass do not.
+    Copies everything and compares it row by row, or copies nothing. Other commands wait meanwhile, or fail. Set
+    LFGPODS_DATABASE to the new database afterwards. A password in a URL shows in ps; use PGPASSWORD or ~/.pgpass.
 
     \b
       lfgpods db copy ~/.local/share/lfgpods/lfgpods.db postgresql://lfgpods@db.example.com/lfgpods
     """
-    from lfgpods.cli.output import Format, show_copied
+    from lfgpods.cli.output import show_copied
     from lfgpods.store.copying import copy as copy_all
 
     copied = copy_all(_place(source), _place(target))
-    typer.echo(show_copied(copied, Format(output)))
+    typer.echo(show_copied(copied, output))
 
 
 def _place(text: str) -> str:
@@ -38,7 +39,7 @@ def _place(text: str) -> str:
     try:
         return database_place(text)
     except ValueError as error:
-        raise UsageError(f"a database has to be {error}", "See lfgpods db copy --help.") from None
+        raise UsageError(f"a database must be {error}", "See lfgpods db copy --help.") from None
 
 
 db.command("copy")(logged(copy))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +18,16 @@ import typer
 import yaml
 
 import lfgpods
-from lfgpods import State
+from lfgpods import PodManager, State
 from lfgpods.cli import main
 from lfgpods.cli.app import _COMMANDS, application
-from lfgpods.cli.options import PodStatus
+from lfgpods.cli.commands.history import history
 from lfgpods.core.changes import Change
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.owners import Owner
-from tests.unit.cli.test_output import EVENT
+from lfgpods.core.pod import Pod
+from tests.samples import POD
+from tests.unit.cli.test_output import CHANGE
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -81,9 +87,23 @@ def test_with_json_an_error_is_one_object(asked: list[str], capsys: pytest.Captu
     assert set(json.loads(err)["error"]) == {"code", "message", "hint"}
 
 
-def test_every_status_that_a_cluster_tells_can_be_asked_for() -> None:
-    assert {*PodStatus} == {*State} - {State.UNKNOWN}
+@pytest.mark.parametrize("status", State)
+def test_every_status_can_be_listed(status: State, manager: Recorded) -> None:
+    assert main(["list", "--status", status.value]) == 0
+    assert manager.listed == [status]
+
+
+def test_a_list_with_an_unknown_pod_says_why_it_is_unknown(
+    manager: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager.pods = (POD, replace(POD, status=State.UNKNOWN, reason="the node is silent"))
+    assert main(["list", "-o", "name"]) == 4
+    assert capsys.readouterr().err == "Warning: showing the last known state: the node is silent\n"
+
+
+def test_a_status_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--status", "nonsense"]) == 2
+    assert "'unknown'" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,13 +128,13 @@ def test_a_dry_run_needs_no_host_and_writes_nothing(empty_folder: Path, capsys: 
     assert list(empty_folder.iterdir()) == []
 
 
-def test_a_setting_that_is_wrong_is_told_by_its_name(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_names_the_setting_that_is_wrong(empty_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (empty_folder / ".env").write_text("K8S_SSH_HOST=h\nK8S_SSH_PORT=many\n")
     assert main(["list"]) == 2
     assert "K8S_SSH_PORT" in capsys.readouterr().err
 
 
-def test_an_error_of_our_own_making_has_its_traceback_in_the_log_file_only(
+def test_the_traceback_of_an_internal_error_is_in_the_log_file_only(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -131,7 +151,7 @@ def test_an_error_of_our_own_making_has_its_traceback_in_the_log_file_only(
     assert "hunter2" not in log.read_text()
 
 
-def test_a_failure_leaves_its_traceback_in_the_log_file_and_wrong_use_leaves_nothing(
+def test_the_traceback_of_a_failure_is_in_the_log_file_and_wrong_use_leaves_none(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = empty_folder / "data"
@@ -158,7 +178,7 @@ def test_a_failure_leaves_its_traceback_in_the_log_file_and_wrong_use_leaves_not
         (["history", "-vv", "-o", "name"], ["Debug: detail", "Info: step"]),
     ],
 )
-def test_more_is_told_before_and_after_the_command(
+def test_verbose_may_stand_before_and_after_the_command(
     argv: list[str], said: list[str], manager: Recorded, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) == 0
@@ -166,10 +186,12 @@ def test_more_is_told_before_and_after_the_command(
 
 
 class Recorded:
-    """A manager that has a history, and writes down what it was asked for."""
+    """A manager with a history, which notes what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Owner | None, int]] = []
+        self.listed: list[State | None] = []
+        self.pods: Sequence[Pod] = ()
 
     def __enter__(self) -> Recorded:
         return self
@@ -177,11 +199,15 @@ class Recorded:
     def __exit__(self, *exception: object) -> None:
         """Nothing is open."""
 
-    def history(self, owner: Owner | None = None, limit: int = 50) -> list[Change]:
+    def history(self, owner: Owner | None = None, limit: int = 20) -> list[Change]:
         logging.getLogger("lfgpods").debug("detail")
         logging.getLogger("lfgpods.api.manager").info("step")
         self.asked.append((owner, limit))
-        return [EVENT]
+        return [CHANGE]
+
+    def list(self, owner: Owner | None = None, *, status: State | None = None) -> Sequence[Pod]:
+        self.listed.append(status)
+        return self.pods
 
 
 @pytest.fixture
@@ -201,8 +227,13 @@ def test_the_history_of_one_owner_or_of_all(manager: Recorded, capsys: pytest.Ca
     assert manager.asked == [(None, 20), (Owner.project("a"), 3), (Owner.conversation("b"), 20)]
 
 
+def test_the_command_line_and_the_python_api_have_the_same_default_limit() -> None:
+    by_command, by_method = (inspect.signature(call).parameters["limit"] for call in (history, PodManager.history))
+    assert by_command.default == by_method.default == 20
+
+
 @pytest.mark.parametrize(("argv", "code"), [(["create", "--project-id", "x"], 130), (["exec", "-c", "x"], 130)])
-def test_an_interrupt_is_130(
+def test_an_interrupt_exits_with_130(
     argv: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -240,7 +271,7 @@ def test_importing_loads_nothing_heavy() -> None:
         assert not {"lfgpods.api.manager", "lfgpods.cli.logs", "platformdirs", "logging"} & loaded
 
 
-def test_a_command_that_is_asked_for_is_the_same_alone_as_among_all() -> None:
+def test_a_command_is_the_same_alone_as_among_all_commands() -> None:
     def commands(app: typer.Typer) -> dict[str, typer.core.TyperCommand]:
         return typer.main.get_command(app).commands  # type: ignore[attr-defined, no-any-return]
 
@@ -253,7 +284,7 @@ def test_a_command_that_is_asked_for_is_the_same_alone_as_among_all() -> None:
         assert alone.context_settings == whole[name].context_settings
 
 
-def test_help_and_a_name_that_is_wrong_know_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_a_wrong_name_know_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help", "exec"]) == 0
     assert "keeper" in capsys.readouterr().out
     assert main(["exce"]) == 2
@@ -261,24 +292,25 @@ def test_help_and_a_name_that_is_wrong_know_of_every_command(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("group", ["keeper", "db"])
-def test_a_group_without_its_command_is_told_in_one_line(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_group_without_a_command_is_one_line_of_error(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([group]) == 2
     assert capsys.readouterr().err == f"Error: missing command\nHint: See lfgpods {group} --help.\n"
 
 
-def test_the_program_ends_with_its_code_and_loses_nothing_that_it_said() -> None:
+def test_the_program_exits_with_its_code_and_flushes_its_output() -> None:
     code = """
-import lfgpods.cli as cli, sys
+import lfgpods.cli.app as app, sys
+from lfgpods.cli.startup import program
 sys.stderr.reconfigure(line_buffering=False)
-cli.main = lambda: print("said") or sys.stderr.write("whispered") and 3
-cli.program()
+app.main = lambda: print("said") or sys.stderr.write("whispered") and 3
+program()
 """
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run([sys.executable, "-c", code], env=buffered, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "whispered")
 
 
-def test_output_that_finds_no_room_is_told_and_costs_no_exit_code() -> None:
+def test_output_without_room_is_an_error_and_keeps_the_exit_code() -> None:
     def run(line: str) -> tuple[int, str]:
         words = ["sh", "-c", f'"$0" -m lfgpods {line}', sys.executable]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -291,8 +323,16 @@ def test_output_that_finds_no_room_is_told_and_costs_no_exit_code() -> None:
     assert run("exec 2>/dev/full")[0] == 125
 
 
-def test_everything_that_is_offered_can_be_had() -> None:
-    for name in lfgpods.__all__:
-        assert getattr(lfgpods, name) is not None
-    with pytest.raises(AttributeError, match="nonsense"):
-        _ = lfgpods.nonsense
+def test_the_help_names_the_setting_of_a_default_as_the_settings_know_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = (Path(__file__).parents[3] / ".env.example").read_text()
+    monkeypatch.setenv("COLUMNS", "200")
+    named: dict[str, str] = {}
+    for command in _COMMANDS:
+        assert main([command, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.split())
+        named.update(re.findall(r"\[env: (\w+)(?:, default: ([^\]]+))?\]", text))
+    assert len(named) == 11
+    for name, default in named.items():
+        assert f"\n{name}={default}\n" in example

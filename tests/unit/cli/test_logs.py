@@ -1,4 +1,4 @@
-"""What is logged, where it goes, and that it never breaks anything."""
+"""What is logged, where it goes, and that logging never fails a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ child = logging.getLogger("lfgpods.hosts.ssh")
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_known_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "_known", set())
 
 
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "new" / "lfgpods.log"
 
 
-def say_all() -> None:
+def log_all_levels() -> None:
     child.debug("a %s", "detail")
     log.info("a step")
     log.warning("a warning")
@@ -44,11 +44,11 @@ def say_all() -> None:
         (5, ["Debug: a detail", "Info: a step", "Warning: a warning", "Error: an error"]),
     ],
 )
-def test_stderr_has_what_was_asked_for_and_the_file_has_all(
+def test_stderr_has_what_verbose_asks_for_and_the_file_has_everything(
     verbosity: int, said: list[str], file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with configured(verbosity, file):
-        say_all()
+        log_all_levels()
     out, err = capsys.readouterr()
     assert (out, err.splitlines()) == ("", said)
     lines = file.read_text().splitlines()
@@ -58,20 +58,20 @@ def test_stderr_has_what_was_asked_for_and_the_file_has_all(
     assert lines[0].split()[2] == str(os.getpid())
 
 
-def test_a_warning_is_told_once_in_a_command_and_is_in_the_file_each_time(
+def test_a_command_shows_each_warning_once_and_logs_it_every_time(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         with configured(1, file):
-            say_all()
+            log_all_levels()
             log.warning("another warning")
-            say_all()
+            log_all_levels()
         said = ["Info: a step", "Warning: a warning", "Error: an error", "Warning: another warning", "Info: a step"]
         assert capsys.readouterr().err.splitlines() == said
     assert file.read_text().count("a warning") == 4
 
 
-def test_only_its_owner_can_read_the_file_and_it_is_made_when_there_is_something_to_write(file: Path) -> None:
+def test_the_file_is_private_and_made_only_when_there_is_something_to_write(file: Path) -> None:
     with configured(0, file):
         assert not file.parent.exists()
         log.debug("x")
@@ -79,7 +79,7 @@ def test_only_its_owner_can_read_the_file_and_it_is_made_when_there_is_something
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_afterwards_everything_is_as_before(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logging_is_restored_afterwards(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (log.level, list(log.handlers))
     missing: dict[str, str] = {}
     with configured(2, file):
@@ -104,7 +104,7 @@ class Hostile:
         ("\ud800", ()), ("%(a)s", ({},)), ("", ()), ("x" * 300_000, ()),
     ],
 )  # fmt: skip
-def test_a_record_that_cannot_be_formatted_breaks_nothing(
+def test_a_record_that_cannot_be_formatted_fails_nothing(
     message: object,
     args: tuple[object, ...],
     file: Path,
@@ -120,10 +120,10 @@ def test_a_record_that_cannot_be_formatted_breaks_nothing(
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "Warning: next"
     assert len(err.splitlines()) <= 2
-    assert len(file.read_text()) < 2 * logs.LONGEST
+    assert len(file.read_text()) < 2 * logs.MAX_RECORD
 
 
-def test_a_traceback_is_in_the_file_only_and_nothing_passes_for_another_record(
+def test_a_traceback_is_in_the_file_only_and_no_text_looks_like_another_record(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with configured(2, file):
@@ -141,7 +141,7 @@ def test_a_traceback_is_in_the_file_only_and_nothing_passes_for_another_record(
         assert all(char.isprintable() or char == "\n" for char in shown)
 
 
-def test_secrets_are_masked_wherever_they_stand(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_masked_everywhere(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text.mask(["hunter2-x"])
     key = "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\nc2VjcmV0\n-----END RSA PRIVATE KEY-----"
     with configured(2, file):
@@ -162,17 +162,17 @@ def test_secrets_are_masked_wherever_they_stand(file: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("path", ["/proc/no/such/folder/log", "/", "/dev/full", "/dev/null/log"])
-def test_a_file_that_cannot_be_written_breaks_nothing(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_written_fails_nothing(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     with configured(1, Path(path)):
-        say_all()
+        log_all_levels()
     assert capsys.readouterr().err.splitlines()[0] == "Info: a step"
     assert "could not be written" in write_traceback(ValueError("x"), "a bug", Path(path))
 
 
-def test_a_stderr_that_is_gone_breaks_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_stderr_fails_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     with configured(2, file):
-        say_all()
+        log_all_levels()
     assert "an error" in file.read_text()
 
 
@@ -196,7 +196,7 @@ with logs.configured(0, Path(sys.argv[1])):
 """
 
 
-def test_a_full_file_makes_room_and_many_processes_lose_nothing_by_it(file: Path) -> None:
+def test_many_processes_lose_no_record_when_a_file_is_full(file: Path) -> None:
     root = str(Path(__file__).parents[3])
     workers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(n)], env={**os.environ, "PYTHONPATH": root})
@@ -211,7 +211,7 @@ def test_a_full_file_makes_room_and_many_processes_lose_nothing_by_it(file: Path
 
 
 @pytest.mark.parametrize("others", [[], ["lfgpods.log"]])
-def test_a_full_file_that_somebody_else_just_moved_away_is_left_there(others: list[str], tmp_path: Path) -> None:
+def test_a_full_file_that_another_process_just_moved_is_left_there(others: list[str], tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"lfgpods.log.{number}").write_text(str(number))
     for name in others:

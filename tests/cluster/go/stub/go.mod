@@ -1,0 +1,3 @@
+module lfgpods.test/stub
+
+go 1.24.0
