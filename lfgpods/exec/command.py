@@ -1,4 +1,4 @@
-"""A command for a pod: what is to be run, with what input and where to its output, and how it ended."""
+"""A command for a pod, its input and output, and its result. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Sink = Callable[[bytes], object]
 
 
 class Source(Protocol):
-    """What a command's stdin is read from: `read` returns what is there, up to SIZE bytes, and b"" at the end.
+    """Where a command's stdin comes from, such as an unbuffered binary file.
 
-    An unbuffered binary file is one.
+    `read` returns what is there, up to SIZE bytes, b"" at the end, and None if there is nothing for now.
     """
 
     def read(self, size: int, /) -> bytes | None: ...
@@ -23,7 +23,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ExecResult:
-    """How a command ended, with all that it wrote."""
+    """The exit code of a command and its output. True if the exit code is 0."""
 
     exit_code: int
     stdout: bytes
@@ -35,14 +35,14 @@ class ExecResult:
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the pod's shell, or a program with its arguments; either, not both."""
+    """A line for the pod's shell, or a program with its arguments; not both. WORKDIR defaults to /workspace."""
 
     line: str | None = None
     argv: tuple[str, ...] = ()
     workdir: str | None = None
 
     def check(self) -> None:
-        """Raise UsageError for what no process can be given."""
+        """Raise UsageError if no process can be started so."""
         if (self.line is None) == (not self.argv):
             given = "two commands were" if self.argv else "no command was"
             raise UsageError(f"{given} given", "Give one shell line with -c, or one program after --.")
@@ -56,7 +56,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Invocation:
-    """COMMAND run once: where its input comes from and its output goes, and what ends it before its own end."""
+    """One run of COMMAND: where its input comes from, where its output goes, and what may end it early."""
 
     command: Command
     on_stdout: Sink
@@ -65,4 +65,4 @@ class Invocation:
     timeout: float | None = None
     """Seconds."""
     cancelled: threading.Event | None = None
-    """Ends the command once another thread has set it."""
+    """Kills the command once another thread sets it."""

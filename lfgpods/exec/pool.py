@@ -1,7 +1,7 @@
-"""Open shells in pods, kept for the next command: a command in one costs milliseconds where a new one costs a kubectl.
+"""Open shells in pods, kept for the next command: one in an open shell takes milliseconds, a new shell takes a kubectl.
 
-Nothing is promised less in a shell that was used before. A shell that has ended, or may not be clean, is let go of
-before anything of a command is sent to it, and the command then runs in a new one.
+A reused shell gives the same guarantees as a new one. A shell that has ended, or may be dirty, is closed before any
+part of a command is sent to it; the command then runs in a new one.
 """
 
 from __future__ import annotations
@@ -18,41 +18,42 @@ from lfgpods.exec.shell import Shell, ShellIsGoneError
 from lfgpods.hosts.base import Host
 from lfgpods.kube.kubectl import Kubectl
 
-IDLE = 8
-"""ShellPool that may wait for a next command."""
+MAX_IDLE = 8
+"""How many shells may wait for their next command."""
 QUEUE_TIMEOUT = 60.0
+"""How long a caller waits for a free shell, in seconds."""
 
 
 @dataclass(eq=False)
 class _Idle:
-    """A shell that waits for a command since a moment."""
+    """An idle shell and the time it became idle."""
 
     namespace: str
     shell: Shell
     since: float = field(default_factory=time.monotonic)
 
 
-class Turn:
-    """One caller's place among the shells, with the one that waited for it, if any.
+class Checkout:
+    """A shell that one caller has checked out of the pool: an idle one if there was one, else a new one.
 
-    That is asked at once, so that its answer is on its way while the caller finds out in which pod to run a command.
+    An idle shell is probed at once, so that its answer is on the way while the caller looks up its pod.
     """
 
-    def __init__(self, kubectl: Kubectl, namespace: str, waiting: Shell | None) -> None:
+    def __init__(self, kubectl: Kubectl, namespace: str, idle: Shell | None) -> None:
         self._kubectl = kubectl
         self._namespace = namespace
-        self._shell = waiting
+        self._shell = idle
 
-    def ask(self) -> None:
-        """Ask the shell that waited whether it takes a command; its answer is for `run` to wait for."""
+    def probe(self) -> None:
+        """Ask the idle shell whether it takes a command; `run` waits for the answer."""
         try:
             if self._shell:
-                self._shell.ask()
+                self._shell.probe()
         except ShellIsGoneError:
             self._drop()
 
     def run(self, pod: str, invocation: Invocation) -> int:
-        """Run a command in the shell that waited, if it is one in POD, or else in a new one. As `Shell.run`."""
+        """Run a command in the idle shell if it is one in POD, otherwise in a new one. Raises as `Shell.run`."""
         if self._shell and self._shell.pod == pod:
             with suppress(ShellIsGoneError):
                 return self._shell.run(invocation)
@@ -61,8 +62,8 @@ class Turn:
         return self._shell.run(invocation)
 
     def end(self) -> Shell | None:
-        """The shell, if it can take a next command; any other is let go of."""
-        if self._shell and not self._shell.is_clean:
+        """The shell, if it can be reused; closes it otherwise."""
+        if self._shell and not self._shell.is_reusable:
             self._drop()
         return self._shell
 
@@ -73,10 +74,10 @@ class Turn:
 
 
 class ShellPool:
-    """The shells of one manager on HOST; safe for many threads, each of which has a shell of its own meanwhile."""
+    """The shells of one manager on HOST. Safe for many threads; no two use a shell at once."""
 
     def __init__(self, host: Host, kubectl: Kubectl, *, idle_seconds: float = 60.0) -> None:
-        """A shell ends when it has waited for IDLE_SECONDS."""
+        """A shell is closed when it has been idle for IDLE_SECONDS."""
         self._kubectl = kubectl
         self._name = host.name
         self._capacity = host.capacity
@@ -89,40 +90,40 @@ class ShellPool:
         host.when_full(self._give_way)
 
     @contextmanager
-    def turn(self, namespace: str) -> Iterator[Turn]:
-        """A caller's turn to run a command in NAMESPACE.
+    def checkout(self, namespace: str) -> Iterator[Checkout]:
+        """Check out a shell in NAMESPACE.
 
-        Raises HostError, with code `busy`, where every shell that the host bears was taken for QUEUE_TIMEOUT seconds.
+        Raises HostError `busy` if the host bears no more shells and none became free for QUEUE_TIMEOUT seconds.
         """
-        turn = Turn(self._kubectl, namespace, self._take(namespace))
+        checkout = Checkout(self._kubectl, namespace, self._take(namespace))
         try:
-            turn.ask()
-            yield turn
+            checkout.probe()
+            yield checkout
         finally:
-            shell = turn.end()
+            shell = checkout.end()
             self._give_back(_Idle(namespace, shell) if shell else None)
 
     def run(self, namespace: str, pod: str, invocation: Invocation) -> int:
-        """Run a command in POD, in a turn of its own."""
-        with self.turn(namespace) as turn:
-            return turn.run(pod, invocation)
+        """Run one command in POD."""
+        with self.checkout(namespace) as checkout:
+            return checkout.run(pod, invocation)
 
     def close(self, namespace: str | None = None) -> None:
-        """End the shells that wait, in NAMESPACE or everywhere."""
+        """Close the idle shells, in NAMESPACE or everywhere."""
         with self._lock:
-            leaving = [idle for idle in self._idle if namespace in (None, idle.namespace)]
-            self._idle = [idle for idle in self._idle if idle not in leaving]
+            closing = [idle for idle in self._idle if namespace in (None, idle.namespace)]
+            self._idle = [idle for idle in self._idle if idle not in closing]
             self._emptied.notify()
-        for idle in leaving:
+        for idle in closing:
             idle.shell.close()
 
     def _take(self, namespace: str) -> Shell | None:
-        """The shell in NAMESPACE that was used last; None where the caller is to open one."""
+        """The idle shell in NAMESPACE that was used last; None if the caller is to open one."""
         deadline = time.monotonic() + QUEUE_TIMEOUT
         with self._lock:
             while True:
-                waiting = (idle for idle in reversed(self._idle) if idle.namespace == namespace)
-                if found := next(waiting, None):
+                idle_here = (idle for idle in reversed(self._idle) if idle.namespace == namespace)
+                if found := next(idle_here, None):
                     self._idle.remove(found)
                     self._busy += 1
                     return found.shell
@@ -132,54 +133,54 @@ class ShellPool:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise HostError(
-                        f"{self._name} is busy with {self._busy} commands of ours", "Run fewer at once.", code="busy"
+                        f"{self._name} already runs {self._busy} lfgpods commands", "Run fewer at once.", code="busy"
                     )
                 self._room.wait(left)
-            # Now, as another caller could take the one that is to make room before it does.
+            # Under the lock, as another caller could take that shell meanwhile.
             full = self._capacity is not None and self._busy + len(self._idle) > self._capacity
-            leaving = self._without_longest() if full else []
-        for idle in leaving:
+            closing = self._remove_oldest() if full else []
+        for idle in closing:
             idle.shell.close()
         return None
 
     def _give_back(self, idle: _Idle | None) -> None:
-        """A caller needs its shell no more; it waits from now on, if there is any left of it."""
-        leaving = []
+        """Note that a caller is done; its shell, if it can be reused, is idle from now on."""
+        closing = []
         with self._lock:
             self._busy -= 1
             if idle is not None:
                 self._idle.append(idle)
-                leaving, self._idle = self._idle[:-IDLE], self._idle[-IDLE:]
+                closing, self._idle = self._idle[:-MAX_IDLE], self._idle[-MAX_IDLE:]
                 if self._sweeper is None:
                     self._sweeper = threading.Thread(target=self._sweep, name="lfgpods-shells", daemon=True)
                     self._sweeper.start()
             self._room.notify_all()
-        for one in leaving:
+        for one in closing:
             one.shell.close()
 
     def _give_way(self) -> None:
-        """End the shell that has waited longest, if there is one, so that the host has room for something else."""
+        """Close the shell that has been idle longest, if any, so that the host has room for another command."""
         with self._lock:
-            leaving = self._without_longest()
-        for idle in leaving:
+            closing = self._remove_oldest()
+        for idle in closing:
             idle.shell.close()
 
-    def _without_longest(self) -> list[_Idle]:
-        """The shell that has waited longest, if there is one, which from now on does so no more."""
-        leaving, self._idle = self._idle[:1], self._idle[1:]
-        return leaving
+    def _remove_oldest(self) -> list[_Idle]:
+        """Remove the shell that has been idle longest, if any, and return it."""
+        closing, self._idle = self._idle[:1], self._idle[1:]
+        return closing
 
     def _sweep(self) -> None:
-        """End each shell that has waited long enough; ends when none waits."""
+        """Close each shell that has been idle for long enough. Ends when none is left."""
         while True:
             with self._lock:
                 now = time.monotonic()
-                leaving = [idle for idle in self._idle if now - idle.since >= self._idle_seconds]
-                self._idle = self._idle[len(leaving) :]
-                if not self._idle and not leaving:
+                closing = [idle for idle in self._idle if now - idle.since >= self._idle_seconds]
+                self._idle = self._idle[len(closing) :]
+                if not self._idle and not closing:
                     self._sweeper = None
                     return
-                if not leaving:
+                if not closing:
                     self._emptied.wait(self._idle[0].since + self._idle_seconds - now)
-            for idle in leaving:
+            for idle in closing:
                 idle.shell.close()

@@ -1,40 +1,37 @@
-# A shell in a pod that runs commands, one after another, and says for certain how each one ended. lfgpods speaks to
-# it over stdin: a one-time token, to which both streams answer that this is where the command's output begins; a
-# working directory, a mode, whether stdin follows (and in how many seconds the command is to be ended, should it
-# leave its input unread, behind which no end of ours can be seen), and the command's words, one escaped line each;
-# then the command's own stdin in chunks, "<size> <count>" and so many blocks of that size, up to "0". From then on an
-# open stdin means that somebody is still there: at its end, and when it ends in the middle of the chunks, the command
-# and its process group are ended. The token alone on stdout and the token with the exit code on stderr come after the
-# last byte of the command. Each command has processes of its own, so that nothing of it is left for the next; where
-# something is, or may be, this shell ends and another one has to be opened.
+#!/bin/sh
+# A shell in a pod that runs commands one after another, and proves how each one ended. lfgpods speaks to it over stdin.
+#
+# For each command:
+#
+#   from     on          what                            meaning
+#   lfgpods  stdin       TOKEN                           a one-time token: will you take a command?
+#   shell    both        TOKEN start                     yes; the output of the command begins here
+#   lfgpods  stdin       DIRECTORY                       where to run it; empty for the current one
+#                        MODE                            `shell` (one word, a shell line) or `argv` (a program)
+#                        FEED [SECONDS]                  `yes` if stdin follows, else `no`; after SECONDS the shell kills
+#                                                        a command that does not read its stdin
+#                        COUNT, then COUNT words         the words of the command
+#   lfgpods  stdin       SIZE BLOCKS, then the bytes     the stdin of the command, if FEED is `yes`: any number of chunks
+#                        0                               its end
+#   shell    stdout      TOKEN                           the last byte of the command's stdout came before this
+#            stderr      TOKEN CODE                      the same, and its exit code, or `workdir` if it has no DIRECTORY
+#
+# DIRECTORY and the words are escaped for `printf %b`, one line each. From `TOKEN start` on, an open stdin means that
+# somebody still waits: when it ends, also in the middle of the chunks, the shell kills the command and its process
+# group. Each command has processes of its own, so nothing of it is left for the next. If something is left, or may be,
+# the shell ends, and lfgpods opens another one.
+#
+# lfgpods puts `lfg_worker=...`, the text of worker.sh, ahead of this script.
+#
+# shellcheck disable=SC2034,SC2086,SC2154,SC3013 # lfg_worker comes from outside; words are split on purpose; -ef is
+# there in dash, bash and busybox
 
 decode() { case $1 in *\\*) decoded=$(printf '%bx' "$1") && decoded=${decoded%x} ;; *) decoded=$1 ;; esac; }
 
 # What becomes the command. It is started ahead and is told what to do over its stdin, whose rest is the command's.
 # What a command could inherit is called lfg_something, as the image may have a variable of any other name.
-lfg_worker='
-decode() { case $1 in *\\*) lfg_word=$(printf %bx "$1") && lfg_word=${lfg_word%x} ;; *) lfg_word=$1 ;; esac; }
-IFS= read -r lfg_word && read -r lfg_mode && read -r lfg_feed && read -r lfg_count || exit 1
-decode "$lfg_word" && lfg_dir=$lfg_word
-set --
-while [ "$lfg_count" -gt 0 ]; do
-  IFS= read -r lfg_word || exit 1
-  decode "$lfg_word"
-  set -- "$@" "$lfg_word"
-  lfg_count=$((lfg_count - 1))
-done
-read -r lfg_word || exit 1
-[ -z "$lfg_dir" ] || cd "$lfg_dir" || exit 1
-[ "$lfg_feed" = yes ] || exec </dev/null
-if [ "$lfg_mode" = shell ]; then
-  unset -f decode
-  eval "unset lfg_word lfg_mode lfg_feed lfg_count lfg_dir; set --; $1"
-else
-  case $1 in -*) if (exec -- true) 2>/dev/null; then exec -- "$@"; fi ;; esac
-  exec "$@"
-fi'
 
-cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null
+cd "${LFGPODS_WORKSPACE:-/workspace}" 2>/dev/null || :
 lfg_session=; if command -v setsid >/dev/null 2>&1; then lfg_session=setsid; fi
 
 # Shells ignore SIGINT and SIGQUIT in what they start in the background; where env can, it undoes that.
@@ -53,7 +50,7 @@ end_command() {
   signal_group KILL
 }
 
-# Ends the command after so many seconds, counted one by one: whoever ends this leaves no sleep of hours behind.
+# Kills the command after so many seconds. Counts them one by one, so that killing this leaves no long sleep behind.
 limit() {
   while [ "$seconds" -gt 0 ]; do
     sleep 1
@@ -62,8 +59,8 @@ limit() {
   end_command
 }
 
-# Feeds the command and watches over it. Ended by SIGHUP it had not fed all, by SIGTERM it had; once it has begun to
-# end the command it sees it through.
+# Feeds the command, and kills it when our stdin ends. If SIGHUP ends this, the command had not been fed all; if SIGTERM
+# does, it had. Once it has begun to kill the command, it ignores both.
 attend() {
   trap - HUP TERM
   if [ "$feed" = yes ]; then
@@ -80,12 +77,12 @@ attend() {
 
 finish() { printf '%s\n' "$token"; printf '%s %s\n' "$token" "$1" >&5; }
 
-# One command; its exit code says whether stdin stands where the next one begins.
+# Runs one command. Exits with 0 if stdin is at the beginning of the next one.
 serve() {
-  exec 6<&0 7>/proc/self/fd/0 0<&3 # the pipe before us has both its ends here: it is the command's stdin
+  exec 6<&0 7>/proc/self/fd/0 0<&3 # we hold both ends of the pipe before us: it is the command's stdin
   $lfg_session sh -c "$lfg_worker" sh <&6 3<&- 5>&- 6<&- 7>&- &
   pid=$!
-  exec 2>/dev/null 6<&- # from here on the shell itself has nothing to say
+  exec 2>/dev/null 6<&- # from here on the shell itself prints nothing
   read -r token || exit 1
   printf '%s start\n' "$token" >&5
   printf '%s start\n' "$token"
@@ -102,7 +99,7 @@ serve() {
     exit 1
   fi
   echo go >&7
-  (exec <&3 3<&- 5>&- >/dev/null && attend) & # a redirection of attend itself would keep a copy of our streams
+  (exec <&3 3<&- 5>&- >/dev/null && attend) & # redirecting attend itself would keep a copy of our streams
   attendant=$!
   limiter=
   if [ "$seconds" ]; then
@@ -122,23 +119,23 @@ serve() {
   exit "$clean"
 }
 
-# Whether the descriptor with this information is open for writing.
+# Whether the descriptor that this fdinfo file describes is open for writing.
 writes() {
   while read -r lfg_key lfg_value; do
     [ "$lfg_key" != flags: ] || case $lfg_value in *0) return 1 ;; esac
   done <"$1"
 }
 
-# Whether a process that lets nobody look, such as another user's, can be of a command of ours: it began after this
-# shell did, and here. What the container runtime puts into the pod has no parent in it.
+# Whether a process whose descriptors we may not read, such as another user's, can belong to one of our commands: it
+# started after this shell, and has a parent in the pod. What the container runtime starts has none.
 can_be_ours() {
   read -r lfg_stat <"$1/stat" || return 1
   set -- ${lfg_stat##*) }
   [ "$1" != Z ] && [ "$2" != 0 ] && [ "${20}" -ge "$lfg_began" ]
 }
 
-# Whether a process that an earlier command left behind can still write to our streams, or might: one that ended while
-# we looked may have left another behind.
+# Whether a process that a command left behind can write to our streams. Looks again if one vanished meanwhile: it may
+# have started another.
 held() {
   lfg_seen=" /proc/$$ "
   for lfg_look in 1 2 3; do
@@ -152,7 +149,7 @@ held() {
         fi
       done
       if [ ! -r "$lfg_process/fd" ] || { [ ! -e "$lfg_process/cwd" ] && [ -L "$lfg_file" ]; }; then
-        can_be_ours "$lfg_process" && return 0 # we may follow no link of it, and it is not just ending
+        can_be_ours "$lfg_process" && return 0 # we may follow none of its links, and it is not just ending
       fi
       [ -e "$lfg_process" ] || lfg_vanished=yes
     done 2>/dev/null
@@ -166,6 +163,6 @@ read -r lfg_stat <"/proc/$$/stat"
 set -- ${lfg_stat##*) }
 lfg_began=${20}
 while : | (serve); do
-  [ "/proc/$$/fd/1" -ef /proc/self/fd/1 ] || exit 0 # here nobody can be asked what is held
+  [ "/proc/$$/fd/1" -ef /proc/self/fd/1 ] || exit 0 # without /proc there is no telling
   held && exit 0
 done

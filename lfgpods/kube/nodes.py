@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.objects import Object
+from lfgpods.core.scripts import load_script
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -151,17 +152,14 @@ def trouble_of(nodes: Sequence[Node], volume: Object | None) -> str:
     return "; ".join(troubles) if all(troubles) else ""
 
 
-HOST_SCRIPT = """\
-hostname 2>/dev/null; hostname -f 2>/dev/null
-[ -r /proc/net/fib_trie ] && awk '/32 host LOCAL/ { print address } { address = $2 }' /proc/net/fib_trie
-ip -o -6 address show scope global 2>/dev/null | awk '{ sub("/.*", "", $4); print $4 }'
-:
-"""
-"""Tells what the host is called and which addresses it has, a word a line."""
-
 _LOCAL = re.compile(r"127\..*|::1|localhost(\..*)?")
 
 
+def host_names_command() -> tuple[str, ...]:
+    """The command that prints what `read_host` reads."""
+    return ("sh", "-c", load_script(__file__, "host_names.sh"))
+
+
 def read_host(text: str) -> frozenset[str]:
-    """The names and addresses in what HOST_SCRIPT wrote, without those that every host has."""
+    """The names and addresses in what host_names.sh prints, without those that every host has."""
     return frozenset(word for word in text.split() if not _LOCAL.fullmatch(word))

@@ -53,9 +53,9 @@ class PodExecutor:
         namespace = names_of(owner).namespace
         try:
             try:
-                with self._shells.turn(namespace) as turn:
+                with self._shells.checkout(namespace) as shell:
                     pod_name = self._remembered_pod(owner)
-                    code = turn.run(pod_name, invocation)
+                    code = shell.run(pod_name, invocation)
             except PodNotRunningError:
                 pod_name = self._running_pod(owner)
                 code = self._shells.run(namespace, pod_name, invocation)

@@ -18,9 +18,9 @@ from lfgpods.hosts.base import Host
 from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.nodes import (
-    HOST_SCRIPT,
     JSONPATH,
     Node,
+    host_names_command,
     networks_of,
     node_of_host,
     nodes_of,
@@ -154,7 +154,7 @@ class Placement:
 
     def _host_names(self) -> frozenset[str]:
         if self._called is None:
-            told = run(self._host, ("sh", "-c", HOST_SCRIPT)).stdout.decode(errors="replace")
+            told = run(self._host, host_names_command()).stdout.decode(errors="replace")
             ssh = self._settings.ssh
             self._called = read_host(told) | ({ssh.host} if ssh else frozenset())
         return self._called

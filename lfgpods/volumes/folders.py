@@ -11,124 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lfgpods.core.errors import KubernetesError, LfgpodsError, VolumeError
+from lfgpods.core.scripts import load_script
 from lfgpods.hosts.base import Completed, Host
 from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
 
 PURGING_SUFFIX = ".purging"
 """The end of the name of a folder that is set aside to be removed; no namespace has a dot in its name."""
-
-# $1 volume root, $2 name of the folder, $3 whose it is, $4 what has to be there already: "folder", "root" or nothing;
-# a disk that is not mounted looks like an empty one. The root keeps other users of the host out of folders that
-# everyone may write; one that others can enter is closed only if it holds nothing but volumes.
-_PREPARE = r"""
-umask 022
-root=$1 name=$2 owner=$3 expected=$4
-if [ "$expected" = folder ] && [ ! -d "$root/$name" ]; then exit 75; fi
-if [ "$expected" ] && [ ! -d "$root" ]; then exit 75; fi
-if [ ! -d "$root" ]; then
-  mkdir -p "$(dirname "$root")" && { mkdir -m 0700 "$root" 2>/dev/null || [ -d "$root" ] || mkdir "$root"; } || exit 70
-elif [ -n "$(find "$root/." -prune -perm /077)" ]; then
-  [ -z "$(find "$root/." ! -name . -prune ! -name 'proj-*' ! -name 'conv-*' ! -name .lfgpods)" ] || exit 71
-  chmod 0700 "$root" || exit 70
-fi
-cd -P "$root" || exit 70
-if [ -L "$name" ] || [ -L .lfgpods ]; then exit 72; fi
-state=made
-if [ -d "$name" ]; then
-  [ "$(find "./$name" ! -path "./$name" -prune -print | head -n 1)" ] && state=kept
-else
-  mkdir "$name" 2>/dev/null || [ -d "$name" ] || mkdir "$name" || exit 70
-fi
-[ -n "$(find "./$name" -prune -perm 0777)" ] || chmod 0777 "./$name" || exit 70
-known=; [ ! -f ".lfgpods/$name" ] || IFS= read -r known <".lfgpods/$name"
-if [ "$known" != "$owner" ]; then # an aid to memory, which a full disk may do without
-  { mkdir -m 0700 .lfgpods; printf '%s\n' "$owner" >".lfgpods/.$name.$$"; } 2>/dev/null
-  mv -f ".lfgpods/.$name.$$" ".lfgpods/$name" 2>/dev/null
-fi
-echo "$state"
-"""
-
-# $1 volume root, $2 name of the folder. What a purge sets aside goes into "<name>.purging", which is made first.
-_BEGIN = r"""
-cd -P "$1" 2>/dev/null || exit 0
-if [ -L "$2" ] || [ -L "$2.purging" ] || [ -L .lfgpods ]; then exit 72; fi
-[ ! -e "$2" ] || [ -d "$2.purging" ] || mkdir -m 0700 "./$2.purging" || exit 70
-"""
-
-# Sets the folder aside by one rename, so that a purge that is cut short has either not touched a file or will be seen
-# through. The rename fails once `_UNDO` has taken its goal away, however late this runs. A process that has the folder
-# mounted, in whatever mount namespace, is a container that still uses it, whatever the cluster says.
-_PURGE = r"""
-root=$1 name=$2
-cd -P "$root" 2>/dev/null || { [ ! -e "$root" ] && { echo nothing; exit 0; }; exit 70; }
-if [ -L "$name" ] || [ -L "$name.purging" ] || [ -L .lfgpods ]; then exit 72; fi
-found=nothing
-if [ -e "$name" ]; then
-  if [ -e /proc/self/mountinfo ]; then
-    folder=$(printf '%s' "$PWD/$name" | sed 's/\\/\\134/g; s/ /\\040/g') || exit 70
-    place=$(folder=$folder awk '
-      BEGIN { folder = ENVIRON["folder"] }
-      index($5 "/", folder "/") == 1 { inside = 1 }
-      {
-        mount = $5 == "/" ? "" : $5
-        if (index(folder "/", mount "/") == 1 && length(mount) >= best) {
-          best = length(mount)
-          place = $3 " " ($4 == "/" ? "" : $4) substr(folder, best + 1)
-        }
-      }
-      END { print inside ? "inside" : place }' /proc/self/mountinfo) || exit 70
-    [ "$place" != inside ] || exit 73
-    used=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | place=$place awk '
-      BEGIN { split(ENVIRON["place"], place, " ") }
-      $3 == place[1] && index($4 "/", place[2] "/") == 1 { found = 1 }
-      END { print found || !NR ? "used" : "free" }')
-    [ "$used" = free ] || exit 74
-  fi
-  mv -- "./$name" "./$name.purging/files" || exit 70
-fi
-aside=$(find "./$name.purging" ! -path "./$name.purging" -prune -print 2>/dev/null | head -n 1)
-[ ! "$aside" ] || found=removed
-only=; if rm --help 2>&1 | grep -q one-file-system; then only=--one-file-system; fi
-rm -rf $only -- "./$name.purging" && rm -f ".lfgpods/$name" ".lfgpods/.$name."* || exit 70
-echo "$found"
-"""
-
-# $1 volume root, $2 name of the folder.
-_LOOK = r"""
-cd -P "$1" 2>/dev/null || { echo unknown; exit 0; }
-if [ -d "$2" ] && [ ! -L "$2" ]; then echo there
-elif [ -e "$2" ] || [ -L "$2" ]; then echo odd
-elif [ -f ".lfgpods/$2" ] || [ -d "$2.purging" ]; then echo gone
-elif [ -d .lfgpods ]; then echo bare
-else echo unknown
-fi
-"""
-
-# Once nothing can be set aside any more, what is there is whole.
-_UNDO = (
-    r"""
-if [ -d "$1/$2.purging" ] && ! rmdir "$1/$2.purging" 2>/dev/null; then echo gone; exit 0; fi
-"""
-    + _LOOK
-)
-
-# $1 volume root, $2 which folders, a pattern; "measured" as $3 measures each too, which reads all of it.
-_SURVEY = r"""
-cd -P "$1" 2>/dev/null || { [ ! -e "$1" ] && exit 0; exit 70; }
-for folder in $2; do
-  if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
-  size=- changed=- filled=- owner=
-  if [ "$3" = measured ]; then
-    size=$(du -skx "./$folder" 2>/dev/null | cut -f 1)
-    changed=$(find "./$folder" -xdev -exec stat -c '%Y %Z' {} + | tr ' ' '\n' | sort -n | tail -n 1)
-    first=$(find "./$folder" ! -path "./$folder" -prune -print) || first=unknown
-    filled=no; [ ! "$first" ] || filled=yes
-  fi
-  [ ! -f ".lfgpods/${folder%.purging}" ] || IFS= read -r owner <".lfgpods/${folder%.purging}"
-  printf '%s\t%s\t%s\t%s\t%s\n' "$folder" "$size" "$changed" "$filled" "$owner"
-done
-"""
 
 _PROBLEMS = {
     71: (
@@ -175,7 +64,7 @@ def prepare_step(volume_root: str, name: str, owner: str, expected: str = "", *,
             raise _failure(completed, volume_root, name, "made")
         return Prepared(kept=completed.stdout.strip() == b"kept")
 
-    return Step(_argv(_PREPARE, (volume_root, name, owner, expected), sudo), parse)
+    return Step(_argv(("prepare.sh",), (volume_root, name, owner, expected), sudo), parse)
 
 
 @dataclass(frozen=True)
@@ -210,12 +99,12 @@ class Presence(StrEnum):
 
 def look(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
     """Whether the folder NAME is there. One remote command."""
-    return _presence(_script(host, _LOOK, (volume_root, name), sudo, "looked at", 60.0))
+    return _presence(_script(host, ("look.sh",), (volume_root, name), sudo, "looked at", 60.0))
 
 
 def undo_purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
     """Keep every purge that has begun from touching the folder NAME: THERE if none had. One remote command."""
-    return _presence(_script(host, _UNDO, (volume_root, name), sudo, "looked at", 60.0))
+    return _presence(_script(host, ("undo_purge.sh", "look.sh"), (volume_root, name), sudo, "looked at", 60.0))
 
 
 def _presence(answer: bytes) -> Presence:
@@ -234,8 +123,8 @@ def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> boo
 
     Two remote commands. Raises VolumeError; with code `in_use` nothing was removed, as a container still has it.
     """
-    _script(host, _BEGIN, (volume_root, name), sudo, "removed", 60.0)
-    return _script(host, _PURGE, (volume_root, name), sudo, "removed", 600.0).strip() == b"removed"
+    _script(host, ("begin_purge.sh",), (volume_root, name), sudo, "removed", 60.0)
+    return _script(host, ("purge.sh",), (volume_root, name), sudo, "removed", 600.0).strip() == b"removed"
 
 
 def survey(
@@ -246,7 +135,7 @@ def survey(
     One remote command. Raises VolumeError.
     """
     words = (volume_root, name or "proj-* conv-*", "measured" if measured else "")
-    answer = _script(host, _SURVEY, words, sudo, "surveyed", 3600.0 if measured else 60.0)
+    answer = _script(host, ("survey.sh",), words, sudo, "surveyed", 3600.0 if measured else 60.0)
     found = []
     for line in answer.decode(errors="replace").splitlines():
         name, size, changed, filled, owner = [*line.split("\t", 4), "", "", "", ""][:5]
@@ -264,12 +153,14 @@ def _number(text: str) -> int | None:
     return None
 
 
-def _argv(script: str, words: Sequence[str], sudo: bool) -> tuple[str, ...]:
+def _argv(scripts: Sequence[str], words: Sequence[str], sudo: bool) -> tuple[str, ...]:
+    script = "\n".join(load_script(__file__, name) for name in scripts)
     return (*(("sudo", "-n") if sudo else ()), "sh", "-c", script, "sh", *words)
 
 
-def _script(host: Host, script: str, words: Sequence[str], sudo: bool, verb: str, timeout: float) -> bytes:
-    completed = run(host, _argv(script, words, sudo), timeout=timeout)
+def _script(host: Host, scripts: Sequence[str], words: Sequence[str], sudo: bool, verb: str, timeout: float) -> bytes:
+    """Run SCRIPTS, one behind the other, with WORDS as their arguments."""
+    completed = run(host, _argv(scripts, words, sudo), timeout=timeout)
     if completed.exit_code != 0:
         raise _failure(completed, words[0], words[1], verb)
     return completed.stdout

@@ -284,11 +284,11 @@ def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: S
     root, name = posixpath.split(site.folder(owner))
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
-    folders._script(site.host, folders._BEGIN, (root, name), site.settings.sudo, "removed", 60.0)
+    folders._script(site.host, ("begin_purge.sh",), (root, name), site.settings.sudo, "removed", 60.0)
     assert folders.undo_purge(site.host, root, name, sudo=site.settings.sudo) is Presence.THERE
     site.pods.delete(owner)
     with pytest.raises(VolumeError):
-        folders._script(site.host, folders._PURGE, (root, name), site.settings.sudo, "removed", 60.0)
+        folders._script(site.host, ("purge.sh",), (root, name), site.settings.sudo, "removed", 60.0)
     site.pods.ensure(owner)
     assert file_is_there(site, owner)
 

@@ -15,23 +15,15 @@ from functools import partial
 
 import paramiko
 
+from lfgpods.core.scripts import load_script
 from lfgpods.core.settings import SshSettings
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
 from lfgpods.hosts.ssh.process import SshProcess
 
-# Both print a token on both streams first: what a shell's start-up files print before it is not the answer.
+# Prints a token on both streams first: what a login shell's start-up files print before it is not the answer.
 _RUN = 'echo "$0"; echo "$0" >&2; exec "$@"'
-_RUN_WHILE_STDIN_IS_OPEN = """\
-echo "$0"; echo "$0" >&2
-exec 3<&0 </dev/null
-"$@" 3<&- & child=$!
-{ cat <&3; kill "$child"; } >/dev/null 2>&1 &
-wait "$child"; code=$?
-kill "$!" 2>/dev/null
-exit "$code"
-"""
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # without a handler it prints tracebacks
 
@@ -65,7 +57,7 @@ class SshHost:
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> SshProcess:
         token = secrets.token_hex(16)
-        script = _RUN_WHILE_STDIN_IS_OPEN if ends_with_us else _RUN
+        script = load_script(__file__, "run_while_stdin_is_open.sh") if ends_with_us else _RUN
         line = "exec " + shlex.join(["sh", "-c", script, token, *argv])
         try:
             channel, release = self._pool.open_channel()

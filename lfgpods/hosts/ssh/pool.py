@@ -118,7 +118,7 @@ class Pool:
                 if now >= deadline:
                     taken = sum(line.used for line in self._lines)
                     raise HostError(
-                        f"{self._name} is busy with {taken} commands of ours", "Run fewer at once.", code="busy"
+                        f"{self._name} already runs {taken} lfgpods commands", "Run fewer at once.", code="busy"
                     )
                 threading.Thread(target=self.make_room, name="lfgpods-make-room", daemon=True).start()
                 rests = [line.rests_until for line in self._lines if line.rests_until > now]

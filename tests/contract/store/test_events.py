@@ -119,7 +119,7 @@ def test_eight_processes_at_once_lose_no_event(database: Database) -> None:
     store = database.open()
     assert len({event.id for event in store.events(limit=1000)}) == 8 * 25
     for n in range(8):
-        mine = store.events(Owner.project(str(n)))
+        mine = store.events(Owner.project(str(n)), limit=25)
         assert [event.detail for event in mine] == [str(i) for i in reversed(range(25))]
         assert [event.outcome for event in mine] == [Outcome.DONE, Outcome.FAILED] * 12 + [Outcome.DONE]
 

@@ -105,7 +105,7 @@ def test_a_shell_answers_while_its_caller_looks_for_the_pod_and_takes_no_command
 ) -> None:
     pods = make(capacity=1)
     pods.run("true")
-    with pods.shells.turn("of-pod"):
+    with pods.shells.checkout("of-pod"):
         assert b" start\n" in pods.host.opened[0].read(5).stderr
     assert eventually(lambda: pods.host.running() == 0)
     assert pods.run("echo next") == b"next\n"
@@ -121,17 +121,17 @@ def test_a_shell_that_is_gone_costs_a_new_one_and_is_not_noticed(make: Callable[
 
 def test_commands_at_once_have_a_shell_each_and_a_few_of_those_are_kept(make: Callable[..., Pods]) -> None:
     pods = make()
-    together = threading.Barrier(pool.IDLE + 4)
+    together = threading.Barrier(pool.MAX_IDLE + 4)
 
     def run() -> None:
         assert pods.run("cat", stdin=str(together.wait(20)).encode())
 
-    threads = [threading.Thread(target=run) for _ in range(pool.IDLE + 4)]
+    threads = [threading.Thread(target=run) for _ in range(pool.MAX_IDLE + 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert eventually(lambda: 0 < pods.host.running() <= pool.IDLE)
+    assert eventually(lambda: 0 < pods.host.running() <= pool.MAX_IDLE)
 
 
 def test_a_shell_that_nobody_needs_ends(make: Callable[..., Pods]) -> None:
@@ -165,7 +165,7 @@ def test_a_shell_that_waits_makes_room_for_something_else(make: Callable[..., Po
     assert eventually(lambda: pods.host.running() == 1)
 
 
-def test_who_waits_too_long_is_told_that_the_host_is_busy(
+def test_a_caller_that_waits_too_long_for_a_shell_gets_a_busy_error(
     make: Callable[..., Pods], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "QUEUE_TIMEOUT", 0.2)
@@ -184,7 +184,7 @@ def test_who_waits_too_long_is_told_that_the_host_is_busy(
     holder = threading.Thread(target=hold)
     holder.start()
     assert begun.wait(20)
-    with pytest.raises(HostError, match="busy"):
+    with pytest.raises(HostError, match="already runs"):
         pods.run("true")
     end.set()
     holder.join(20)

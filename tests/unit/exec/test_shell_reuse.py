@@ -93,7 +93,7 @@ def test_each_command_has_its_own_streams_and_exit_code(one: OneShell) -> None:
     for number in range(5):
         line = f"echo out {number}; echo err {number} >&2; exit {number}"
         assert one.run(line) == (number, f"out {number}\n".encode(), f"err {number}\n".encode())
-        assert one.shell.is_clean
+        assert one.shell.is_reusable
 
 
 def test_nothing_of_a_command_is_left_for_the_next(one: OneShell, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_stdin_of_one_is_not_read_by_the_next(one: OneShell) -> None:
 
 def test_input_that_a_command_left_unread_ends_the_shell(one: OneShell) -> None:
     assert one.run("head -c 3", stdin=b"abc" * 1_000_000)[1] == b"abc"
-    if one.shell.is_clean:  # all of it was sent, and nobody took it
+    if one.shell.is_reusable:  # all of it was sent, and nobody took it
         with pytest.raises(ShellIsGoneError):
             one.run("echo never")
 
@@ -163,7 +163,7 @@ def test_a_command_that_was_fed_within_its_time_leaves_nobody_who_would_end_it(o
     assert eventually(lambda: len(processes_like(main)) == 2)  # itself, and the one that waits for the next command
     for number in range(3):
         assert one.run("cat", stdin=b"%d" % number, timeout=86_398) == (0, b"%d" % number, b"")
-        assert one.shell.is_clean
+        assert one.shell.is_reusable
     assert eventually(lambda: len(processes_like(main)) == 2)
     assert not command_lines(b"sleep\x0086399\0")
 
@@ -199,7 +199,7 @@ def test_a_time_limit_ends_a_later_command_too_and_the_shell_with_it(one: OneShe
     one.run("true")
     with pytest.raises(TimeLimitError, match="ended after"):
         one.run(f"echo $$ > {tmp_path}/pid; sleep 60", timeout=0.3)
-    assert not one.shell.is_clean
+    assert not one.shell.is_reusable
     pid = (tmp_path / "pid").read_text().strip()
     assert eventually(lambda: not Path(f"/proc/{pid}/cwd").exists())
 

@@ -13,9 +13,9 @@ from lfgpods.core.pod import State
 from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.run import run
 from lfgpods.kube.nodes import (
-    HOST_SCRIPT,
     JSONPATH,
     Node,
+    host_names_command,
     networks_of,
     node_affinity,
     node_of_host,
@@ -93,7 +93,7 @@ def test_a_host_that_is_not_known_for_certain_is_refused_with_a_remedy(called: t
 
 
 def test_the_host_tells_its_addresses_but_for_those_that_every_host_has() -> None:
-    told = read_host(run(LocalHost(), ("sh", "-c", HOST_SCRIPT)).stdout.decode())
+    told = read_host(run(LocalHost(), host_names_command()).stdout.decode())
     assert told
     assert not {"127.0.0.1", "::1", "localhost"} & told
     assert read_host("localhost\n127.0.1.1\n10.0.0.1\n::1\n") == {"10.0.0.1"}

@@ -159,9 +159,9 @@ def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
 def test_an_undone_purge_finds_nothing_to_move_the_folder_to(root: Path) -> None:
     prepare(root, "proj-a")
     (root / "proj-a" / "file").write_text("precious")
-    run(HOST, folders._argv(folders._BEGIN, (str(root), "proj-a"), sudo=False))
+    run(HOST, folders._argv(("begin_purge.sh",), (str(root), "proj-a"), sudo=False))
     assert folders.undo_purge(HOST, str(root), "proj-a") is Presence.THERE
-    late = run(HOST, folders._argv(folders._PURGE, (str(root), "proj-a"), sudo=False))
+    late = run(HOST, folders._argv(("purge.sh",), (str(root), "proj-a"), sudo=False))
     assert (late.exit_code, (root / "proj-a" / "file").read_text()) == (70, "precious")
 
 
