@@ -70,7 +70,7 @@ layers: $(TEST)/made
 	$(TEST)/bin/lint-imports
 
 scripts: $(TEST)/made
-	$(TEST)/bin/python -m tests.scripts
+	$(TEST)/bin/shellcheck $$(find lfgpods tests -name '*.sh') .ci/run
 
 unit: $(TEST)/made
 	$(TEST)/bin/pytest -q -n 2 tests/unit
