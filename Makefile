@@ -5,11 +5,14 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 NODES ?= 1
+# Tests wait more than they compute: four processes suit two cores.
+WORKERS ?= 4
+STATIC := lint format types layers scripts
 # The release of the test cluster's Kubernetes, for every target that uses it; the tests' own where none is named.
 KUBERNETES := $(LFGPODS_TEST_KUBERNETES)
 export LFGPODS_TEST_KUBERNETES := $(KUBERNETES)
 
-.PHONY: help demo demo-svg check test faults bench cluster-up cluster-down clean
+.PHONY: help demo demo-svg check test faults bench cluster-up cluster-down clean $(STATIC) unit embedded lab
 
 help:
 	@echo 'make demo          run the main job once, without Kubernetes'
@@ -46,19 +49,37 @@ demo-svg: $(DEMO)/made
 	$(DEMO)/bin/python docs/draw_demo.py docs/demo.svg
 
 check: $(TEST)/made
-	$(TEST)/bin/ruff check .
-	$(TEST)/bin/ruff format --check .
-	$(TEST)/bin/mypy
-	$(TEST)/bin/lint-imports
-	LFGPODS_E2E=off $(TEST)/bin/pytest -m 'not real' tests/unit tests/contract
+	@$(MAKE) --no-print-directory --jobs 2 embedded $(STATIC)
 
+# What needs no cluster runs while it starts. Then run the tests that share it, and last those that need it to themselves.
 test: $(TEST)/made
+	@$(MAKE) --no-print-directory --jobs 2 lab $(STATIC) unit
+	$(TEST)/bin/pytest -n $(WORKERS) -m 'not exclusive' tests/contract tests/e2e
+	$(TEST)/bin/pytest -m exclusive tests/contract tests/e2e
+
+lint: $(TEST)/made
 	$(TEST)/bin/ruff check .
+
+format: $(TEST)/made
 	$(TEST)/bin/ruff format --check .
+
+types: $(TEST)/made
 	$(TEST)/bin/mypy
+
+layers: $(TEST)/made
 	$(TEST)/bin/lint-imports
+
+scripts: $(TEST)/made
+	$(TEST)/bin/shellcheck $$(find lfgpods tests -name '*.sh') .ci/run
+
+unit: $(TEST)/made
+	$(TEST)/bin/pytest -q -n 2 tests/unit
+
+embedded: $(TEST)/made
+	LFGPODS_E2E=off $(TEST)/bin/pytest -q -n $(WORKERS) -m 'not real' tests/unit tests/contract
+
+lab: $(TEST)/made
 	$(TEST)/bin/python -m tests.lab
-	$(TEST)/bin/pytest tests/unit tests/contract tests/e2e
 
 faults: $(TEST)/made
 	$(TEST)/bin/python -m tests.lab

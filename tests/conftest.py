@@ -1,27 +1,31 @@
-"""Fixtures for tests on a real Kubernetes host, and the line that says when those, or others, were left out."""
+"""Fixtures for tests on a real Kubernetes host, the groups that run side by side, and the end of a run."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
-from lfgpods.core.errors import PodNotFoundError
 from lfgpods.core.owners import Owner
 from tests import lab as labs
-from tests import postgres
-from tests.cluster import Cluster
+from tests import postgres, scope
+from tests.cluster import Cluster, provisioner
+from tests.lanes import Lanes
+from tests.managed import RIGHTS
+from tests.realhost import RealHost
 
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.load_profile("quick")
 
-RUN = secrets.token_hex(3)
-"""Sets the owners of this run apart from those of every other one."""
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        scope.begin()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,62 +38,94 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         if needed:
             raise pytest.UsageError(reason)
-        config.stash.setdefault(_LEFT_OUT, []).append(f"{len(marked)} tests: {reason}")
+        if not _is_worker(config) or os.environ["PYTEST_XDIST_WORKER"] == "gw0":
+            (scope.shared_folder() / f"left-out-{mark}").write_text(f"{len(marked)} tests: {reason}")
         items[:] = [item for item in items if item not in marked]
         config.hook.pytest_deselected(items=marked)
 
 
-_LEFT_OUT = pytest.StashKey[list[str]]()
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    return Lanes(config, log)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(_LEFT_OUT, []):
-        terminalreporter.write_line(line, yellow=True)
+    for path in sorted(scope.shared_folder().glob("left-out-*")):
+        terminalreporter.write_line(path.read_text(), yellow=True)
+    for line in config.stash.get(_LOST, []):
+        terminalreporter.write_line(line, red=True)
+
+
+_LOST = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what the run left on the real host, and nothing else: the stranger's files are still there."""
+    if _is_worker(session.config) or not scope.has_happened("cluster"):
+        return
+    host = RealHost(None if labs.MODE == "own" else Cluster())
+    host.remove_instances(scope.registered())
+    lost = host.stranger.losses()
+    session.config.stash[_LOST] = [f"lost in this run, though it belongs to a stranger: {one}" for one in lost]
+    if lost:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    host.move_stranger_out()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        scope.end()
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster | None:
-    """The test cluster, brought up if need be; None on a host of the user's own."""
-    if labs.MODE == "own":
-        return None
-    cluster = Cluster(print)
-    cluster.up(nodes=1)
-    return cluster
+    """The test cluster, brought up if need be, with a stranger on it; None on a host of the user's own."""
+    found = None if labs.MODE == "own" else Cluster(print)
+    with scope.first_only("cluster") as first:
+        if first:
+            if found is not None:
+                found.up(nodes=1)
+            RealHost(found).move_stranger_in()
+    return found
 
 
 @pytest.fixture(scope="session")
 def lab(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> labs.Lab:
-    folder = tmp_path_factory.mktemp("lab")
-    environment = {
-        **labs.host_environment(cluster),
-        "LFGPODS_IMAGE": labs.Images().small,
-        "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
-        "XDG_DATA_HOME": str(folder / "data"),
-    }
-    return labs.Lab(environment, folder, cluster)
+    return labs.open_lab(cluster, tmp_path_factory.mktemp("lab"), "lab")
 
 
 @pytest.fixture(scope="session")
-def new_owner(lab: labs.Lab) -> Iterator[Callable[[str], Owner]]:
-    """Gives an owner of this run's own for a name; all of them are purged at the end, and that has to succeed."""
-    owners: list[Owner] = []
+def provisioning(cluster: Cluster | None) -> Iterator[None]:
+    """The test cluster has storage classes, and their provisioner runs."""
+    if cluster is None:
+        pytest.skip("the storage classes of a host of one's own are not known to the tests")
+    with provisioner.running():
+        yield
+
+
+@pytest.fixture(scope="session")
+def rights(cluster: Cluster | None) -> Iterator[None]:
+    """The test cluster has the account of docs/rbac.yaml."""
+    if cluster is None:
+        pytest.skip("the rights of a host of one's own are not for tests to change")
+    cluster.kubectl("apply", "-f", str(RIGHTS))
+    yield
+    cluster.kubectl("delete", "-f", str(RIGHTS))
+
+
+@pytest.fixture(scope="session")
+def new_owner(lab: labs.Lab) -> Callable[[str], Owner]:
+    """Gives an owner of this run's own for a name."""
 
     def give(name: str) -> Owner:
-        owner = Owner.conversation(name) if name.startswith("conv") else Owner.project(f"{name}-{RUN}")
-        owners.append(owner)
-        return owner
+        return (Owner.conversation if name.startswith("conv") else Owner.project)(f"{name}-{scope.RUN}")
 
-    yield give
-
-    def purge(owner: Owner) -> None:
-        with lab.manager() as manager:
-            try:
-                manager.delete(owner, purge=True)
-            except PodNotFoundError:
-                return
-
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(purge, owners))
+    return give
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
 from tests import postgres
 from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOSHELL, Cluster, unsupported
+from tests.scope import Scope, register
 
 DELETION_LIMIT = 180.0
 """Seconds for a kubectl of the tests' own: kubelet 1.20 may take a minute to let go of a pod that has ended."""
@@ -83,6 +84,12 @@ class Lab:
         assert done.exit_code == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    def feed_kubectl(self, text: str, *argv: str) -> None:
+        """Run kubectl with TEXT as its stdin."""
+        script = 'text=$1; shift; printf %s "$text" | "$@"'
+        done = self.on_host("sh", "-c", script, "sh", text, *self.settings().kubectl, *argv)
+        assert done.exit_code == 0, done.stderr.decode()
+
     def lfgpods(
         self, *argv: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
@@ -106,6 +113,23 @@ def host_environment(cluster: Cluster | None) -> dict[str, str]:
     if cluster is not None:
         return cluster.settings()
     return {name: value for name, value in os.environ.items() if name.startswith(("K8S_SSH_", "LFGPODS_"))}
+
+
+def open_lab(cluster: Cluster | None, folder: Path, name: str) -> Lab:
+    """The real host, and a scope called NAME of this process's own on it; what lfgpods writes here goes to FOLDER."""
+    own = Scope(name)
+    environment = {
+        **host_environment(cluster),
+        **own.environment,
+        "LFGPODS_IMAGE": Images().small,
+        "LFGPODS_START_GRACE": "1",
+        "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
+        "XDG_DATA_HOME": str(folder / "data"),
+    }
+    lab = Lab(environment, folder, cluster)
+    register(own.instance)
+    lab.feed_kubectl(own.lock_manifest, "apply", "-f", "-")
+    return lab
 
 
 if __name__ == "__main__":

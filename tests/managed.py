@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import Cluster, provisioner
 from tests.cluster.certificates import API_SERVER, AUTHORITY
 from tests.cluster.paths import HOST_BIN
 from tests.lab import Images
+from tests.scope import Scope, register
 
 RIGHTS = Path(__file__).parents[1] / "docs" / "rbac.yaml"
 
 
-@contextmanager
-def managed(cluster: Cluster, folder: Path) -> Iterator[dict[str, str]]:
-    """The environment that leads lfgpods there, as long as the rights are given and volumes are provisioned.
+def managed(cluster: Cluster, folder: Path, name: str) -> dict[str, str]:
+    """The environment that leads lfgpods there, into a scope called NAME, once the rights are given.
 
-    What it writes, it writes to FOLDER; the volume root is one that cannot be there.
+    What it writes, it writes to FOLDER; the volume root is one that cannot be there. The locks are in the namespace
+    that docs/rbac.yaml names.
     """
-    cluster.kubectl("apply", "-f", str(RIGHTS))
-    try:
-        with provisioner.running():
-            kubectl = (
-                f"{HOST_BIN / 'kubectl'} --kubeconfig {_kubeconfig(cluster, folder)} --cache-dir {folder / 'cache'}"
-            )
-            yield {
-                "LFGPODS_HOST": "local",
-                "LFGPODS_KUBECTL": kubectl,
-                "LFGPODS_STORAGE_CLASS": provisioner.IMMEDIATE,
-                "LFGPODS_VOLUME_ROOT": str(folder / "never" / "made"),
-                "LFGPODS_IMAGE": Images().small,
-                "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
-                "XDG_DATA_HOME": str(folder / "data"),
-            }
-    finally:
-        cluster.kubectl("delete", "-f", str(RIGHTS))
+    own = Scope(name)
+    register(own.instance)
+    kubectl = f"{HOST_BIN / 'kubectl'} --kubeconfig {_kubeconfig(cluster, folder)} --cache-dir {folder / 'cache'}"
+    return {
+        "LFGPODS_HOST": "local",
+        "LFGPODS_INSTANCE": own.instance,
+        "LFGPODS_KUBECTL": kubectl,
+        "LFGPODS_STORAGE_CLASS": provisioner.IMMEDIATE,
+        "LFGPODS_VOLUME_ROOT": str(folder / "never" / "made"),
+        "LFGPODS_IMAGE": Images().small,
+        "LFGPODS_START_GRACE": "1",
+        "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
+        "XDG_DATA_HOME": str(folder / "data"),
+    }
 
 
 def _kubeconfig(cluster: Cluster, folder: Path) -> Path:

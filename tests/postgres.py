@@ -169,7 +169,7 @@ def server() -> Iterator[Server]:
             running.start()
             yield running
         finally:
-            running.stop()
+            running.stop(signal.SIGQUIT)  # nothing it holds is needed, and a shutdown in good order takes seconds
 
 
 def _free_port() -> int:

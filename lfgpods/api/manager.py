@@ -58,7 +58,7 @@ class PodManager:
         deployer = PodDeployer(reader, remover, settings)
         self._lifecycle = PodLifecycle(settings, reader, remover, deployer, self._shells, self._store)
         self._executor = PodExecutor(reader, deployer, self._shells, self._store)
-        self._collector = GarbageCollector(reader, remover, self._store, volume_root=settings.volume_root)
+        self._collector = GarbageCollector(settings, reader, remover, self._store)
 
     def __enter__(self) -> PodManager:
         return self

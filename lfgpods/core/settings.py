@@ -65,6 +65,10 @@ class Settings:
     """The node that has the volume folders, where that cannot be found out."""
     lock_namespace: str
     """Where the Leases are that lock an owner while its objects are changed."""
+    start_grace: float = 10.0
+    """How long a pod may fail to be scheduled or to pull its image before that counts as its failure."""
+    instance: str | None = None
+    """The name of this installation, if several share a cluster. It sees only what it made."""
 
     def require_host(self) -> HostKind:
         """The kind of host. Raises SettingsError that says what to set when none is configured."""
@@ -93,9 +97,12 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
     ssh = _ssh_settings(values, data_dir)
     host = values.get("LFGPODS_HOST", _host_kind) or (HostKind.SSH if ssh else None)
     embedded_folder = (values.get("LFGPODS_EMBEDDED_FOLDER", _path) or data_dir / "embedded").absolute()
+    instance = values.get("LFGPODS_INSTANCE", _instance)
+    suffix = f"-{instance}" if instance else ""
     volume_root = str(embedded_folder / "volumes") if host is HostKind.EMBEDDED else "/mnt/data/user-volumes"
     context = values.text("LFGPODS_CONTEXT")
     hardening = _hardening(values)
+    grace = values.get("LFGPODS_START_GRACE", lambda text: 0.0 if text == "0" else _seconds(text))
     return Settings(
         host=host,
         ssh=ssh,
@@ -107,8 +114,8 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         context=context,
         sudo=values.flag("LFGPODS_SUDO", default=False),
         access_host=values.text("LFGPODS_ACCESS_HOST"),
-        volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root,
-        database=values.get("LFGPODS_DATABASE", database_place) or str(data_dir / "lfgpods.db"),
+        volume_root=values.get("LFGPODS_VOLUME_ROOT", _absolute) or volume_root + suffix,
+        database=values.get("LFGPODS_DATABASE", database_place) or str(data_dir / f"lfgpods{suffix}.db"),
         templates=values.get("LFGPODS_TEMPLATES", _folder),
         defaults=_default_spec(values, hardening),
         hardening=hardening,
@@ -117,6 +124,8 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | Non
         keep=values.get("LFGPODS_KEEP", _duration) or None,
         node=values.get("LFGPODS_NODE", _name),
         lock_namespace=values.get("LFGPODS_LOCK_NAMESPACE", _label) or "default",
+        start_grace=10.0 if grace is None else grace,
+        instance=instance,
     )
 
 
@@ -288,6 +297,12 @@ def _networks(text: str) -> tuple[str, ...]:
 def _label(text: str) -> str:
     if len(text) > 63 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
         raise ValueError("the name of a namespace")
+    return text
+
+
+def _instance(text: str) -> str:
+    if len(text) > 40 or not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
+        raise ValueError("a name of up to 40 lower-case letters, digits and hyphens, such as staging")
     return text
 
 

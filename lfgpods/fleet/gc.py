@@ -11,6 +11,7 @@ from lfgpods.core.changes import Action
 from lfgpods.core.errors import KubernetesError, LfgpodsError
 from lfgpods.core.owners import names_of
 from lfgpods.core.progress import OnStep
+from lfgpods.core.settings import Settings
 from lfgpods.fleet.orphans import KINDS, Inventory, Kind, Orphan, find_orphans, is_folder
 from lfgpods.kube.nodes import nodes_of
 from lfgpods.pods.reader import PodReader
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 class GarbageCollector:
     """Finds orphans in cluster, store and volume root, and removes them."""
 
-    def __init__(self, reader: PodReader, remover: PodRemover, store: Callable[[], Store], *, volume_root: str) -> None:
+    def __init__(self, settings: Settings, reader: PodReader, remover: PodRemover, store: Callable[[], Store]) -> None:
+        self._settings = settings
         self._reader = reader
         self._remover = remover
         self._store = store
-        self._volume_root = volume_root
 
     def collect(self, *, apply: bool, purge_older_than: float | None, on_step: OnStep) -> Sequence[Orphan]:
         """The orphans; with APPLY each that may be removed is, and says so.
@@ -53,10 +54,11 @@ class GarbageCollector:
             objects=objects,
             folders=self._reader.folders(measured=True) if looked else [],
             remembered=remembered,
-            volume_root=self._volume_root,
+            volume_root=self._settings.volume_root,
             now=time.time(),
             older_than=older_than,
             node=here.hostname if here else None,
+            instance=self._settings.instance,
         )
 
     def _try_to_remove(self, orphan: Orphan, inventory: Inventory, on_step: OnStep) -> Orphan:

@@ -78,6 +78,7 @@ class Inventory:
     older_than: float | None = None
     node: str | None = None
     """The hostname of the node that the folders are on, where the cluster has several."""
+    instance: str | None = None
 
 
 def find_orphans(around: Inventory) -> list[Orphan]:
@@ -194,7 +195,7 @@ def _folder(folder: Folder, around: Inventory) -> Orphan:
     age = None if folder.changed is None else max(0.0, around.now - folder.changed)
     if folder.purging:
         return Orphan(Kind.FOLDER, folder.name, "a purge was cut short", True, age=age, size=folder.size)
-    owner = owner_of_record(folder.owner)
+    owner = owner_of_record(folder.owner, around.instance)
     if owner is None or names_of(owner).namespace != folder.name:
         why = "no volume is on it, and nothing proves whose it is"
         return Orphan(Kind.FOLDER, folder.name, why, False, age=age, size=folder.size)

@@ -10,7 +10,8 @@ from lfgpods.core.spec import PodSpec
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "lfgpods"
-SELECTOR = f"{MANAGED_BY}={MANAGER}"
+INSTANCE = "lfgpods.io/instance"
+"""Which of several installations on one cluster made an object; absent where LFGPODS_INSTANCE is not set."""
 OWNER_KIND = "lfgpods.io/owner-kind"
 OWNER = "lfgpods.io/owner"
 OWNER_ID = "lfgpods.io/owner-id"
@@ -25,8 +26,18 @@ PROVISIONED = "lfgpods.io/provisioned-volumes"
 have left one behind, which is to be looked for."""
 
 
-def labels_for(owner: Owner, names: Names) -> dict[str, str]:
-    return {MANAGED_BY: MANAGER, OWNER_KIND: owner.kind.value, OWNER: names.slug}
+def selector(instance: str | None = None) -> str:
+    """The label selector for everything that INSTANCE made, and nothing that another instance made."""
+    return f"{MANAGED_BY}={MANAGER},{INSTANCE}={instance}" if instance else f"{MANAGED_BY}={MANAGER},!{INSTANCE}"
+
+
+def manager_labels(instance: str | None = None) -> dict[str, str]:
+    """The labels of every object that INSTANCE makes."""
+    return {MANAGED_BY: MANAGER, **({INSTANCE: instance} if instance else {})}
+
+
+def labels_for(owner: Owner, names: Names, instance: str | None = None) -> dict[str, str]:
+    return {**manager_labels(instance), OWNER_KIND: owner.kind.value, OWNER: names.slug}
 
 
 def annotations_for(owner: Owner, conversation_id: str | None, spec: PodSpec) -> dict[str, str]:
@@ -37,18 +48,25 @@ def annotations_for(owner: Owner, conversation_id: str | None, spec: PodSpec) ->
     return found
 
 
-def owner_record(owner: Owner) -> str:
+def owner_record(owner: Owner, instance: str | None = None) -> str:
     """OWNER as one line of text, for where there are no labels; `owner_of_record` reads it."""
-    return json.dumps({"kind": owner.kind.value, "id": owner.id})
+    return json.dumps({"kind": owner.kind.value, "id": owner.id, **({"instance": instance} if instance else {})})
 
 
-def owner_of_record(text: str) -> Owner | None:
-    """The owner that a line of `owner_record` names, or None where it is none."""
+def owner_of_record(text: str, instance: str | None = None) -> Owner | None:
+    """The owner that a line of `owner_record` names, or None if it names none, or one of another instance."""
     try:
         record = json.loads(text)
+        if record.get("instance") != instance:
+            return None
         return Owner(OwnerKind(record["kind"]), str(record["id"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def instance_of(obj: Object) -> str | None:
+    """The instance that made OBJ, or None if it has no name."""
+    return metadata(obj, "labels").get(INSTANCE)
 
 
 def is_managed(obj: Object) -> bool:

@@ -21,7 +21,7 @@ from lfgpods.kube.diagnosis import has_ended, is_terminating, ready_pod
 from lfgpods.kube.kubectl import LABEL_FIELD_MANAGER
 from lfgpods.kube.labels import DELETED_AT, PROVISIONED, owner_record
 from lfgpods.kube.nodes import node_affinity
-from lfgpods.pods import manifests, rollout
+from lfgpods.pods import manifests
 from lfgpods.pods.lock import OwnerLock
 from lfgpods.pods.manifests import Manifests
 from lfgpods.pods.objects import (
@@ -108,6 +108,7 @@ class PodDeployer:
             pod_cidrs=self._placement.networks,
             affinity=node_affinity(node) if node else None,
             kept_volume=kept,
+            instance=self._settings.instance,
         )
 
     def apply(
@@ -177,7 +178,8 @@ class PodDeployer:
         if name != names.namespace or not self._placement.is_here(snapshot.volume):
             return None
         expected = "folder" if snapshot.volume else "root" if root_is_made else ""
-        return folders.prepare_step(root, name, owner_record(owner), expected, sudo=self._settings.sudo)
+        record = owner_record(owner, self._settings.instance)
+        return folders.prepare_step(root, name, record, expected, sudo=self._settings.sudo)
 
     def _pin_to_node(self, snapshot: OwnerObjects) -> Object | None:
         """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
@@ -203,7 +205,8 @@ class PodDeployer:
         in_folder = spec.storage_class is None
         if not in_folder and snapshot.volume is None and not is_bound(snapshot.claim):
             self._placement.check_class(str(spec.storage_class))
-        self._placement.check_reach(snapshot.volume, in_folder=in_folder, grace=rollout.GRACE, on_step=on_step)
+        grace = self._settings.start_grace
+        self._placement.check_reach(snapshot.volume, in_folder=in_folder, grace=grace, on_step=on_step)
 
     def retain(self, owner: Owner, snapshot: OwnerObjects) -> OwnerObjects:
         """SNAPSHOT, with a volume that the cluster made and that from now on outlives its claim, if it is bound yet."""

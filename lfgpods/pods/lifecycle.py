@@ -176,7 +176,13 @@ class PodLifecycle:
                 of_class = drawn.volume is None
                 try:
                     ready = wait_ready(
-                        self._reader.kubectl, names_of(owner), drawn.revision, left, on_step, provisioned=of_class
+                        self._reader.kubectl,
+                        names_of(owner),
+                        drawn.revision,
+                        left,
+                        on_step,
+                        provisioned=of_class,
+                        grace=self._settings.start_grace,
                     )
                 except LfgpodsError:
                     self._deployer.try_retain(owner, made)  # the pod may come up yet, and files into its volume
@@ -216,6 +222,7 @@ def render(
         conversation_id=conversation_id,
         templates=settings.templates,
         hardening=settings.hardening,
+        instance=settings.instance,
     ).objects
 
 

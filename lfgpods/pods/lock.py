@@ -24,7 +24,7 @@ from lfgpods.core.progress import OnStep
 from lfgpods.hosts.base import Completed
 from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.kube.kubectl import REQUEST_TIMEOUT, Kubectl
-from lfgpods.kube.labels import MANAGED_BY, MANAGER
+from lfgpods.kube.labels import manager_labels
 
 HOLDER = "lfgpods.io/holder"
 PROCESS = "lfgpods.io/process"
@@ -43,10 +43,20 @@ _held_tokens: set[str] = set()
 class OwnerLock:
     """The lock of one owner's objects; NAMESPACE is where its Lease lies."""
 
-    def __init__(self, kubectl: Kubectl, names: Names, *, namespace: str, timeout: float, on_step: OnStep) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        names: Names,
+        *,
+        namespace: str,
+        timeout: float,
+        on_step: OnStep,
+        instance: str | None = None,
+    ) -> None:
         self._kubectl = kubectl
         self._names = names
         self._namespace = namespace
+        self._instance = instance
         self._timeout = timeout
         self._on_step = on_step
         self._name = f"lfgpods-{names.namespace}"
@@ -198,7 +208,7 @@ class OwnerLock:
             "metadata": {
                 "name": self._name,
                 "namespace": self._namespace,
-                "labels": {MANAGED_BY: MANAGER, HOLDER: self._token},
+                "labels": {**manager_labels(self._instance), HOLDER: self._token},
                 "annotations": {PROCESS: processes.this_process()},
             },
             "spec": {

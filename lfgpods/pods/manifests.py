@@ -78,11 +78,13 @@ def render(
     pod_cidrs: Iterable[str] = (),
     affinity: Object | None = None,
     kept_volume: str | None = None,
+    instance: str | None = None,
 ) -> Manifests:
     """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name.
 
     POD_CIDRS are the networks of the cluster's pods as its nodes tell them; those of HARDENING win over them.
     AFFINITY ties the volume folder to its node; KEPT_VOLUME is the name of a provisioned volume to be claimed again.
+    INSTANCE is the installation that the labels name.
     Raises TemplateError, and UsageError for a pod that HARDENING does not allow.
     """
     if hardening.pod_security == "restricted" and not spec.restricted:
@@ -91,7 +93,7 @@ def render(
             "Create it with --restricted, or set LFGPODS_POD_SECURITY to baseline.",
             code="not_restricted",
         )
-    labels = labels_for(owner, names)
+    labels = labels_for(owner, names, instance)
     folder = names.folder(volume_root)
     values = {
         "owner": owner,

@@ -21,7 +21,7 @@ from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.base import Host
 from lfgpods.kube.diagnosis import diagnose, is_terminating, newest_pod, ready_pod
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import PROVISIONED, SELECTOR, is_managed, read_owner
+from lfgpods.kube.labels import PROVISIONED, instance_of, is_managed, read_owner, selector
 from lfgpods.pods import manifests
 from lfgpods.pods.lock import OwnerLock
 from lfgpods.pods.objects import (
@@ -52,7 +52,7 @@ class PodReader:
     def __init__(self, host: Host, settings: Settings) -> None:
         self.kubectl = Kubectl(host, settings.kubectl)
         self.placement = Placement(self.kubectl, host, settings)
-        self.provisioned = ProvisionedVolumes(self.kubectl)
+        self.provisioned = ProvisionedVolumes(self.kubectl, settings.instance)
         self.host = host
         self._settings = settings
         self.lock_namespace = f"namespace/{settings.lock_namespace}"
@@ -85,6 +85,7 @@ class PodReader:
             self.kubectl,
             names_of(owner),
             namespace=self._settings.lock_namespace,
+            instance=self._settings.instance,
             timeout=timeout,
             on_step=on_step,
         )
@@ -112,6 +113,7 @@ class PodReader:
             self.has_provisioned |= PROVISIONED in metadata(obj, "annotations")
         others = [obj for obj in found if obj["kind"] == "Namespace" and obj["metadata"]["name"] != names.namespace]
         snapshot = owner_objects([obj for obj in found if obj not in others])
+        self._check_instance(snapshot)
         if snapshot.volume is None and snapshot.provisioned and snapshot.claim is not None:
             snapshot = replace(snapshot, volume=self.provisioned.of_claim(snapshot.claim))
         elif snapshot.volume is None and self._may_be_left_behind and not is_bound(snapshot.claim):
@@ -127,6 +129,14 @@ class PodReader:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
             snapshot = replace(snapshot, pods=tuple(pods))
         return self._with_nodes(snapshot)[0]
+
+    def _check_instance(self, snapshot: OwnerObjects) -> None:
+        """Raise KubernetesError if the namespace or the volume belongs to another installation."""
+        ours = self._settings.instance
+        for obj in (snapshot.namespace, snapshot.volume):
+            if obj is not None and (theirs := instance_of(obj)) != ours:
+                which = f"belongs to the instance {theirs}" if theirs else f"does not belong to the instance {ours}"
+                raise not_the_owner(f"the {obj['kind']} {obj['metadata']['name']} {which}")
 
     def _with_nodes(self, *snapshots: OwnerObjects) -> list[OwnerObjects]:
         """SNAPSHOTS with the nodes where those may be why a pod does not run; one remote command, if any."""
@@ -182,8 +192,9 @@ class PodReader:
         return sorted(found, key=lambda pod: pod.namespace)
 
     def everything(self, kinds: Sequence[str], expected: int) -> list[Object]:
-        """What lfgpods reads of all objects of KINDS in the cluster that carry its label, of about EXPECTED owners."""
-        return self.kubectl.get_everywhere(kinds, SELECTOR, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)
+        """What lfgpods reads of all objects of KINDS in the cluster that carry its labels, of about EXPECTED owners."""
+        labels = selector(self._settings.instance)
+        return self.kubectl.get_everywhere(kinds, labels, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)
 
     def folders(self, *, name: str | None = None, measured: bool = False) -> list[folders.Folder]:
         """The volume folders on the host, or the one called NAME; with MEASURED their sizes and last changes too."""

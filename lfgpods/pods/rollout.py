@@ -13,8 +13,8 @@ from lfgpods.kube.diagnosis import UNBOUND_CLAIM, diagnose, has_ended, is_termin
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import RESYNCED_AT, REVISION
 
-GRACE = 10.0
-"""Seconds that a failure which may pass (a pull that is tried again, a node that is being added) is given."""
+PROVISIONING_LOOK_EVERY = 10.0
+"""Seconds between two looks at what the provisioner says."""
 PROVISIONING_GRACE = 30.0
 """Seconds that a provisioner which fails is given to succeed after all."""
 POD_EXPECTED_AFTER = 3.0
@@ -29,10 +29,18 @@ REPLACEMENTS = 3
 
 
 def wait_ready(
-    kubectl: Kubectl, names: Names, revision: str, timeout: float, on_step: OnStep, *, provisioned: bool = False
+    kubectl: Kubectl,
+    names: Names,
+    revision: str,
+    timeout: float,
+    on_step: OnStep,
+    *,
+    provisioned: bool = False,
+    grace: float = 10.0,
 ) -> Object:
     """Wait for the pod of REVISION, a running one of the same revision included, and return it.
 
+    GRACE is how long, in seconds, a failure may last that can pass: a pull is tried again, a node is being added.
     A PROVISIONED volume takes as long as its provisioner does, unless that says that it fails.
     Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError after TIMEOUT seconds.
     """
@@ -57,7 +65,7 @@ def wait_ready(
                     looked = now
                     expected, refused = _expected_revision(kubectl, names)
                     revision = expected or revision
-                    if refused and now - failing_since.setdefault(refused.code, now) >= GRACE:
+                    if refused and now - failing_since.setdefault(refused.code, now) >= grace:
                         raise refused
                 continue
             diagnosis = diagnose(pod)
@@ -81,7 +89,7 @@ def wait_ready(
                 del pods[name]
                 continue
             since = failing_since.setdefault(diagnosis.error.code, now)
-            if diagnosis.final or now - since >= GRACE:
+            if diagnosis.final or now - since >= grace:
                 raise diagnosis.error
     raise TimeLimitError(
         f"the pod was not ready after {timeout:g} s: {step}{_last_warning(kubectl, names)}",
@@ -112,7 +120,7 @@ class _Provisioning:
     def check(self, now: float) -> None:
         """Raise KubernetesError once the provisioner has said for PROVISIONING_GRACE that it fails."""
         self._looked = now if self._looked is None else self._looked
-        if now - self._looked < GRACE:
+        if now - self._looked < PROVISIONING_LOOK_EVERY:
             return
         self._looked = now
         failures = [event for event in self._kubectl.get_warnings(self._names.namespace) if _is_of_provisioner(event)]

@@ -16,7 +16,7 @@ from lfgpods.core.progress import OnStep
 from lfgpods.core.spec import PodSpec
 from lfgpods.kube.diagnosis import is_terminating
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import OWNER, OWNER_KIND, PURGING, SELECTOR, annotations_for, labels_for, read_owner
+from lfgpods.kube.labels import OWNER, OWNER_KIND, PURGING, annotations_for, labels_for, read_owner, selector
 
 _POLL = 0.2
 AVAILABLE_WITHIN = 30.0
@@ -30,8 +30,9 @@ def is_retained(volume: Object, owner: Owner) -> bool:
 class ProvisionedVolumes:
     """The cluster's own volumes, as kubectl finds and changes them."""
 
-    def __init__(self, kubectl: Kubectl) -> None:
+    def __init__(self, kubectl: Kubectl, instance: str | None = None) -> None:
         self._kubectl = kubectl
+        self._instance = instance
 
     def of_claim(self, claim: Object) -> Object | None:
         """The volume that CLAIM is bound to."""
@@ -42,7 +43,7 @@ class ProvisionedVolumes:
     def left_behind(self, owner: Owner) -> Object | None:
         """The volume of OWNER whose claim is gone. Raises KubernetesError where there are two, as one must not win."""
         names = names_of(owner)
-        labels = f"{SELECTOR},{OWNER_KIND}={owner.kind},{OWNER}={names.slug}"
+        labels = f"{selector(self._instance)},{OWNER_KIND}={owner.kind},{OWNER}={names.slug}"
         found = [
             volume
             for volume in self._kubectl.get_all("persistentvolumes", labels)
@@ -79,7 +80,7 @@ class ProvisionedVolumes:
             return volume
         ours: Object = {
             "metadata": {
-                "labels": labels_for(owner, names),
+                "labels": labels_for(owner, names, self._instance),
                 "annotations": annotations_for(owner, conversation_id, spec),
             },
             "spec": {"persistentVolumeReclaimPolicy": "Retain"},

@@ -14,7 +14,7 @@ from pathlib import Path
 from lfgpods import Owner, Pod, PodManager, State
 from lfgpods.core.changes import Action
 from lfgpods.core.owners import names_of
-from lfgpods.kube.labels import SELECTOR
+from lfgpods.kube.labels import selector
 from lfgpods.kube.lists import PagedList
 from lfgpods.pods.reader import _KINDS as LISTED
 from lfgpods.store import Store
@@ -171,9 +171,9 @@ def _there(found: object) -> None:
 
 def _raw_lists(lab: Lab) -> str:
     """The lists that ours needs, as a shell script on the host would get them: kubectl at its fastest."""
-    kubectl = lab.settings().kubectl
-    lists = [PagedList([kind], SELECTOR) for kind in LISTED]
-    return " && ".join(shlex.join([*kubectl, *one.words]) for one in lists)
+    settings = lab.settings()
+    lists = [PagedList([kind], selector(settings.instance)) for kind in LISTED]
+    return " && ".join(shlex.join([*settings.kubectl, *one.words]) for one in lists)
 
 
 def _get(lab: Lab, owner: Owner) -> list[str]:

@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lfgpods import Owner
-from lfgpods.pods import rollout
 from tests.contract.sites import Site, embedded_site, managed_site, real_site
 
 _HOSTPATH = [pytest.param("embedded", id="embedded"), pytest.param("real", id="real", marks=pytest.mark.real)]
 _SITES = [*_HOSTPATH, pytest.param("managed", id="managed", marks=pytest.mark.real)]
+_WHOLLY_MANAGED = ("test_lifecycle", "test_convergence")
+"""What depends on where a volume comes from; everything else is as on the host that has the folders."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "site" in metafunc.fixturenames:
-        sites = _HOSTPATH if metafunc.definition.get_closest_marker("hostpath") else _SITES
-        metafunc.parametrize("site", sites, indirect=True, scope="package")
+        marked = metafunc.definition.get_closest_marker
+        wide = metafunc.module.__name__.endswith(_WHOLLY_MANAGED) or marked("managed")
+        sites = _SITES if wide and not marked("hostpath") else _HOSTPATH
+        metafunc.parametrize("site", sites, indirect=True)
 
 
-@pytest.fixture(scope="package")
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    with _open(request.param, request) as opened:
-        yield opened
+@pytest.fixture(scope="session")
+def open_site() -> Iterator[Callable[[str, pytest.FixtureRequest], Site]]:
+    """Gives the site of a name, opened when the first test asks for it and closed at the end."""
+    opened: dict[str, Site] = {}
+    with contextlib.ExitStack() as stack:
+
+        def give(name: str, request: pytest.FixtureRequest) -> Site:
+            if name not in opened:
+                opened[name] = stack.enter_context(_open(name, request))
+            return opened[name]
+
+        yield give
 
 
-def _open(name: str, request: pytest.FixtureRequest) -> AbstractContextManager[Site]:
+@pytest.fixture
+def site(request: pytest.FixtureRequest, open_site: Callable[[str, pytest.FixtureRequest], Site]) -> Site:
+    if request.param == "managed":
+        request.getfixturevalue("rights")
+        request.getfixturevalue("provisioning")
+    return open_site(request.param, request)
+
+
+def _open(name: str, request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[Site]:
     if name == "embedded":
         return embedded_site()
     cluster = request.getfixturevalue("cluster")
-    if name == "real":
-        return real_site(cluster)
-    if cluster is None:
-        pytest.skip("the rights of a host of one's own are not for tests to change")
-    return managed_site(cluster)
-
-
-@pytest.fixture(autouse=True)
-def _early_failures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "site" in request.fixturenames:
-        monkeypatch.setattr(rollout, "GRACE", request.getfixturevalue("site").grace)
+    return real_site(cluster) if name == "real" else managed_site(cluster)
 
 
 @pytest.fixture
@@ -52,10 +61,7 @@ def owner(site: Site) -> Iterator[Owner]:
     site.purge(new)
 
 
-@pytest.fixture(scope="package")
-def resident(site: Site) -> Iterator[Owner]:
+@pytest.fixture
+def resident(site: Site) -> Owner:
     """An owner whose pod runs all the time; tests leave it as they found it."""
-    new = site.new_owner()
-    site.pods.ensure(new, site.request)
-    yield new
-    site.purge(new)
+    return site.resident()

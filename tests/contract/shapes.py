@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lfgpods.hosts.base import Completed
+from tests.scope import LABEL
 
 _TEXT = (
     (r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[a-z0-9]{5}\b", "-HASH-POD"),
@@ -48,9 +49,12 @@ def _documents(text: str) -> list[Any] | None:
 
 
 def shape(value: Any) -> Any:
-    """The type of a value; keys of objects by name, items of a list by kind or type and merged."""
+    """The type of a value; keys of objects by name, items of a list by kind or type and merged.
+
+    The label of the test's own scope is left out.
+    """
     if isinstance(value, dict):
-        return {key: "list" if key == "managedFields" else shape(below) for key, below in value.items()}
+        return {key: "list" if key == "managedFields" else shape(below) for key, below in value.items() if key != LABEL}
     if isinstance(value, list):
         groups: dict[str, list[Any]] = {}
         for item in value:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import secrets
 import tempfile
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -28,16 +27,16 @@ from tests import lab as labs
 from tests.cluster import Cluster, provisioner
 from tests.cluster.paths import ADMIN_KUBECONFIG, HOST_BIN
 from tests.managed import managed
+from tests.realhost import RealHost
+from tests.scope import RUN
+from tests.stranger import Stranger
 
-_RUN = secrets.token_hex(3)
+T = TypeVar("T")
 _NUMBERS = itertools.count(1)
 
 
 class Site(ABC):
     """One host with its PodManager; what a test makes on it is purged, at the latest when the site is closed."""
-
-    grace = 0.0
-    """What rollout.GRACE is set to, so that failures show early."""
 
     def __init__(self, pods: PodManager, host: Host, settings: Settings, environment: Mapping[str, str]) -> None:
         """ENVIRONMENT leads the command line to the same place."""
@@ -48,6 +47,24 @@ class Site(ABC):
         self.request = Request(
             image=labs.Images().small, memory="64Mi", memory_requests="16Mi", cpu="500m", cpu_requests="10m"
         )
+        self._made: dict[str, Any] = {}
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What MAKE returns, made when the first test asks for NAME and then the same until the site is closed."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    def resident(self, name: str = "resident") -> Owner:
+        """An owner whose pod runs all the time; another one for each NAME."""
+
+        def move_in() -> Owner:
+            owner = self.new_owner()
+            self.pods.ensure(owner, self.request)
+            return owner
+
+        return self.once(name, move_in)
 
     @property
     def isolated(self) -> bool:
@@ -60,7 +77,7 @@ class Site(ABC):
 
     def new_owner(self) -> Owner:
         """An owner that nobody else has."""
-        return Owner.project(f"ct-{_RUN}-{next(_NUMBERS)}")
+        return Owner.project(f"ct-{RUN}-{next(_NUMBERS)}")
 
     def kubectl(self, *words: str, stdin: bytes = b"", timeout: float = labs.DELETION_LIMIT) -> Completed:
         return run(self.host, (*self.settings.kubectl, *words), stdin=stdin, timeout=timeout)
@@ -90,6 +107,11 @@ class Site(ABC):
     def failing(self, fault: str) -> contextlib.AbstractContextManager[Request]:
         """A request for a pod that fails with FAULT: image_pull, unschedulable or crash_loop."""
 
+    @property
+    @abstractmethod
+    def stranger(self) -> Stranger:
+        """Somebody else on this host, whose pod was deleted and whose files are kept."""
+
     @abstractmethod
     def purge(self, owner: Owner) -> None:
         """Purge OWNER, now or later."""
@@ -110,22 +132,57 @@ class EmbeddedSite(Site):
         finally:
             self.host.faults = Faults()
 
+    @property
+    def stranger(self) -> Stranger:
+        """One who shares the volume root, and has an instance of his own."""
+
+        def move_in() -> Stranger:
+            database = str(Path(self.settings.database).with_name("stranger.db"))
+            settings = replace(self.settings, instance="stranger", database=database)
+            found = Stranger(settings, lambda *argv: run(self.host, argv))
+            with PodManager(settings, host=SharedHost(self.host)) as pods:
+                found.move_in(pods, self.request)
+            return found
+
+        return self.once("stranger", move_in)
+
     def purge(self, owner: Owner) -> None:
         with contextlib.suppress(PodNotFoundError):
             self.pods.delete(owner, purge=True)
 
+    def close(self) -> None:
+        """Fail if the stranger has lost anything."""
+        if "stranger" in self._made:
+            assert self.stranger.losses() == []
+
+
+class SharedHost:
+    """A host for a second PodManager, which does not close it."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def close(self) -> None: ...
+
 
 class RealSite(Site):
-    """Purges in the background, on a connection of its own, because each takes many seconds."""
+    """Deletes in the background and waits for nothing: that a purge removes everything is for tests to show."""
 
-    grace = 1.0
-
-    def __init__(self, pods: PodManager, host: Host, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, pods: PodManager, host: Host, settings: Settings, environment: Mapping[str, str], outside: RealHost
+    ) -> None:
+        """OUTSIDE is the same host outside of this site's scope."""
         super().__init__(pods, host, settings, environment)
-        self._purging = PodManager(settings)
-        self._pool = ThreadPoolExecutor(3)
-        self._purges: list[Future[None]] = []
-        self._first = threading.Lock()
+        self._outside = outside
+        self._pool = ThreadPoolExecutor(1)
+        self._deletions: list[Future[Completed]] = []
+
+    @property
+    def stranger(self) -> Stranger:
+        return self._outside.stranger
 
     @contextlib.contextmanager
     def failing(self, fault: str) -> Iterator[Request]:
@@ -136,19 +193,14 @@ class RealSite(Site):
         }[fault]
 
     def purge(self, owner: Owner) -> None:
-        self._purges.append(self._pool.submit(self._purge, owner))
-
-    def _purge(self, owner: Owner) -> None:
-        with self._first:
-            self._purging._host.open(("true",)).close()  # connects once, before several threads need it
-        with contextlib.suppress(PodNotFoundError):
-            self._purging.delete(owner, purge=True)
+        names = names_of(owner)
+        references = (f"namespace/{names.namespace}", f"persistentvolume/{names.volume}")
+        words = ("delete", *references, "--ignore-not-found", "--wait=false")
+        self._deletions.append(self._pool.submit(self.kubectl, *words))
 
     def close(self) -> None:
         self._pool.shutdown()
-        self._purging.close()
-        for purge in self._purges:
-            purge.result()
+        assert [one.result() for one in self._deletions if one.result().exit_code != 0] == []
 
 
 class ManagedSite(RealSite):
@@ -169,15 +221,18 @@ class ManagedSite(RealSite):
 
 @contextlib.contextmanager
 def embedded_site() -> Iterator[Site]:
-    with embedded_host() as embedded:
-        yield EmbeddedSite(embedded.pods, embedded.host, embedded.settings, embedded.environment)
+    with embedded_host({"LFGPODS_START_GRACE": "0"}) as embedded:
+        site = EmbeddedSite(embedded.pods, embedded.host, embedded.settings, embedded.environment)
+        assert site.stranger.losses() == []
+        yield site
+        site.close()
 
 
 @contextlib.contextmanager
 def real_site(cluster: Cluster | None) -> Iterator[Site]:
     with tempfile.TemporaryDirectory() as folder:
-        variables = {**labs.host_environment(cluster), "LFGPODS_DATABASE": str(Path(folder, "lfgpods.db"))}
-        with _opened(RealSite, variables) as site:
+        lab = labs.open_lab(cluster, Path(folder), "contract")
+        with _opened(RealSite, lab.environment, RealHost(cluster)) as site:
             yield site
 
 
@@ -185,18 +240,17 @@ def real_site(cluster: Cluster | None) -> Iterator[Site]:
 def managed_site(cluster: Cluster) -> Iterator[Site]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        managed(cluster, Path(folder)) as variables,
-        _opened(ManagedSite, variables) as site,
+        _opened(ManagedSite, managed(cluster, Path(folder), "managed"), RealHost(cluster)) as site,
     ):
         yield site
 
 
 @contextlib.contextmanager
-def _opened(kind: type[RealSite], variables: Mapping[str, str]) -> Iterator[Site]:
+def _opened(kind: type[RealSite], variables: Mapping[str, str], outside: RealHost) -> Iterator[Site]:
     settings = load_settings(variables, Path(variables["LFGPODS_DATABASE"]).with_name("no.env"))
     host = connect(settings)
     with PodManager(settings, host=host) as pods:
-        site = kind(pods, host, settings, variables)
+        site = kind(pods, host, settings, variables, outside)
         try:
             yield site
         finally:

@@ -35,33 +35,23 @@ from lfgpods.pods.lock import OwnerLock
 from lfgpods.pods.reader import PodReader
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
-from tests.contract.sites import Site
+from tests.contract.sites import SharedHost, Site
 
 
 @pytest.fixture
 def forgetful(site: Site, tmp_path: Path) -> Iterator[PodManager]:
     """A PodManager on the same host whose store is empty, as on another machine."""
     settings = replace(site.settings, database=str(tmp_path / "empty.db"))
-    with PodManager(settings, host=_Shared(site.host)) as pods:
+    with PodManager(settings, host=SharedHost(site.host)) as pods:
         yield pods
-
-
-class _Shared:
-    """The host of somebody else, which is not ours to close."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._host, name)
-
-    def close(self) -> None: ...
 
 
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     reader = PodReader(site.host, site.settings)
-    namespace = site.settings.lock_namespace
-    return OwnerLock(reader.kubectl, names_of(owner), namespace=namespace, timeout=timeout, on_step=silent)
+    namespace, instance = site.settings.lock_namespace, site.settings.instance
+    return OwnerLock(
+        reader.kubectl, names_of(owner), namespace=namespace, timeout=timeout, on_step=silent, instance=instance
+    )
 
 
 def leases(site: Site, owner: Owner) -> str:
@@ -323,7 +313,7 @@ def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
     write_file(site, owner)
     site.pods.delete(owner)
     root = posixpath.dirname(site.folder(owner))
-    with PodManager(replace(site.settings, volume_root=f"{root}/elsewhere"), host=_Shared(site.host)) as pods:
+    with PodManager(replace(site.settings, volume_root=f"{root}/elsewhere"), host=SharedHost(site.host)) as pods:
         with pytest.raises(KubernetesError) as refused:
             pods.delete(owner, purge=True)
         assert refused.value.code == "outside_volume_root"

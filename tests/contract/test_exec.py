@@ -22,6 +22,7 @@ def running(site: Site, owner: Owner, mark: str) -> bool:
     return site.pods.exec(owner, Command(argv=("sh", "-c", script, f"[{mark[0]}]{mark[1:]}"))).stdout != b"0\n"
 
 
+@pytest.mark.managed
 def test_streams_stay_apart_and_the_exit_code_is_the_commands(site: Site, resident: Owner) -> None:
     result = site.pods.exec(resident, Command("printf out; printf err >&2; exit 7"))
     assert (result.exit_code, result.stdout, result.stderr) == (7, b"out", b"err")

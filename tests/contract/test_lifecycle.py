@@ -54,9 +54,14 @@ def test_an_owner_gets_one_pod_and_keeps_it_until_told_otherwise(site: Site, own
     assert listed(site, owner) == [pod]
 
     different = Request(memory="80Mi", ports=(8080,))
-    told = site.pods.ensure(owner, different)
+    told = site.pods.ensure(owner, replace(different, storage_size="9Gi"))
     assert told.pod_name == pod.pod_name
-    assert set(told.differences) == {"memory is 64Mi, not 80Mi", "ports are 8080 9090, not 8080"}
+    assert told.resource_limits["memory"] == "64Mi"
+    assert told.differences == (
+        "memory is 64Mi, not 80Mi",
+        "storage size is 1Gi, not 9Gi",
+        "ports are 8080 9090, not 8080",
+    )
 
     write_file(site, owner)
     changed = site.pods.ensure(owner, different, update=True)
@@ -66,19 +71,23 @@ def test_an_owner_gets_one_pod_and_keeps_it_until_told_otherwise(site: Site, own
     assert changed.resource_limits["memory"] == "80Mi"
     assert [port.node_port for port in changed.ports] == [pod.ports[0].node_port]
     assert file_is_there(site, owner)
+    unchanged = site.pods.ensure(owner, Request(storage_size="9Gi"), update=True)
+    assert unchanged.differences == ("storage size is 1Gi and cannot be changed to 9Gi",)
+    assert unchanged.pod_name == changed.pod_name
 
 
 def test_a_deleted_pod_comes_back_with_its_files(site: Site, owner: Owner) -> None:
-    site.pods.ensure(owner, site.request)
+    first = site.pods.ensure(owner, site.request)
     write_file(site, owner)
     for _ in range(2):
         site.pods.delete(owner)
         assert site.pods.status(owner).status is State.DELETED
     assert [pod.status for pod in listed(site, owner)] == [State.DELETED]
-    with pytest.raises(PodNotRunningError) as refused:
+    with pytest.raises(PodNotRunningError, match="deleted") as refused:
         site.pods.exec(owner, Command("true"))
     assert refused.value.code == "pod_not_running"
-    assert site.pods.ensure(owner).status is State.RUNNING
+    again = site.pods.ensure(owner)
+    assert (again.status, again.image) == (State.RUNNING, first.image)
     assert file_is_there(site, owner)
 
 
@@ -89,7 +98,7 @@ def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owne
     scaled = site.kubectl("scale", f"deployment/{names.deployment}", "-n", names.namespace, "--replicas=0")
     assert scaled.exit_code == 0, scaled
     assert site.pods.status(owner).status is State.STOPPED
-    with pytest.raises(PodNotRunningError):
+    with pytest.raises(PodNotRunningError, match="stopped"):
         site.pods.exec(owner, Command("true"))
     second = site.pods.ensure(owner)
     assert second.status is State.RUNNING
@@ -101,6 +110,13 @@ def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owne
     third = site.pods.ensure(owner)
     assert third.status is State.RUNNING
     assert third.pod_name != second.pod_name
+    assert file_is_there(site, owner)
+
+    told = site.kubectl("delete", f"pod/{third.pod_name}", "-n", names.namespace, "--wait=false")
+    assert told.exit_code == 0, told
+    fourth = site.pods.ensure(owner)
+    assert fourth.status is State.RUNNING
+    assert fourth.pod_name != third.pod_name
     assert file_is_there(site, owner)
 
 

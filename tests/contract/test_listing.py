@@ -12,7 +12,7 @@ from lfgpods import Owner, State
 from lfgpods.core.owners import names_of
 from lfgpods.kube import lists
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import MANAGED_BY, OWNER, SELECTOR, labels_for
+from lfgpods.kube.labels import MANAGED_BY, OWNER, labels_for, selector
 from lfgpods.pods import reader
 from tests.contract.sites import Site
 
@@ -39,7 +39,7 @@ def make_volumes(site: Site, owners: Sequence[Owner]) -> None:
             {
                 "apiVersion": "v1",
                 "kind": "PersistentVolume",
-                "metadata": {"name": name.volume, "labels": labels_for(owner, name)},
+                "metadata": {"name": name.volume, "labels": labels_for(owner, name, site.settings.instance)},
                 "spec": {
                     "capacity": {"storage": "1Mi"},
                     "accessModes": ["ReadWriteOnce"],
@@ -54,13 +54,10 @@ def make_volumes(site: Site, owners: Sequence[Owner]) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def resident(site: Site) -> Iterator[Owner]:
-    """An owner whose pod runs: one of this module's own, as a crash on the embedded host is a crash of all pods."""
-    new = site.new_owner()
-    site.pods.ensure(new, site.request)
-    yield new
-    site.purge(new)
+@pytest.fixture
+def resident(site: Site) -> Owner:
+    """An owner whose pod runs: one of this file's own, as a crash on the embedded host is a crash of all pods."""
+    return site.resident("listing")
 
 
 @pytest.fixture
@@ -103,7 +100,10 @@ def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
             assert site.kubectl("delete", gone, "--wait=false").exit_code == 0
 
     monkeypatch.setattr(Kubectl, "_next_pages", and_change)
-    found = [obj["metadata"]["labels"][OWNER] for obj in kubectl.get_everywhere(["persistentvolumes"], SELECTOR)]
+    found = [
+        obj["metadata"]["labels"][OWNER]
+        for obj in kubectl.get_everywhere(["persistentvolumes"], selector(site.settings.instance))
+    ]
     assert len(turned) > 1
     mine = [found.count(names_of(owner).slug) for owner in kept]
     assert mine[1:] == [1, 1, 1, 1]
@@ -124,6 +124,8 @@ def test_a_list_of_one_owner_and_of_one_status(site: Site, kept: Sequence[Owner]
 
 
 def test_objects_of_others_are_not_in_a_page(site: Site, resident: Owner) -> None:
-    objects = Kubectl(site.host, site.settings.kubectl).get_everywhere(["pods", "leases", "namespaces"], SELECTOR)
+    objects = Kubectl(site.host, site.settings.kubectl).get_everywhere(
+        ["pods", "leases", "namespaces"], selector(site.settings.instance)
+    )
     assert {obj["metadata"]["labels"][MANAGED_BY] for obj in objects} == {"lfgpods"}
     assert names_of(resident).namespace in [obj["metadata"]["name"] for obj in objects if obj["kind"] == "Namespace"]

@@ -10,9 +10,9 @@ import pytest
 from lfgpods.core.owners import Owner, names_of
 from tests.cluster import Cluster
 from tests.cluster.errors import ClusterError
-from tests.conftest import RUN
 from tests.lab import Lab
 from tests.managed import managed
+from tests.scope import RUN
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -21,12 +21,10 @@ NO_SUCH_POD = 3
 
 
 @pytest.fixture
-def lab(cluster: Cluster | None, tmp_path: Path) -> Iterator[Lab]:
+def lab(cluster: Cluster | None, rights: None, provisioning: None, tmp_path: Path) -> Lab:
     """The cluster as seen by one who has its kubeconfig, and an empty machine."""
-    if cluster is None:
-        pytest.skip("the rights of a host of one's own are not for tests to change")
-    with managed(cluster, tmp_path) as environment:
-        yield Lab({**environment, "HOME": str(tmp_path)}, tmp_path, cluster)
+    assert cluster is not None
+    return Lab({**managed(cluster, tmp_path, "kubeconfig"), "HOME": str(tmp_path)}, tmp_path, cluster)
 
 
 @pytest.fixture

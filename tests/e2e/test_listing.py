@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from lfgpods import KubernetesError, Owner, PodManager, Request, Settings
-from tests.conftest import RUN
 from tests.lab import Lab
+from tests.scope import RUN
 
 pytestmark = pytest.mark.real
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotFoundError, Request
 from lfgpods.core.owners import names_of
-from tests.cluster import provisioner
-from tests.lab import Lab
+from tests.cluster import Cluster, provisioner
+from tests.lab import Lab, open_lab
+from tests.scope import RUN
 
 pytestmark = pytest.mark.real
 
@@ -20,25 +21,14 @@ CLASSES = [provisioner.IMMEDIATE, provisioner.FIRST_CONSUMER]
 
 
 @pytest.fixture(scope="module")
-def classes(lab: Lab) -> Iterator[None]:
-    if lab.cluster is None:
-        pytest.skip("the storage classes of a host of one's own are not known to the tests")
-    with provisioner.running():
-        yield
+def lab(cluster: Cluster | None, provisioning: None, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A scope of its own: once there was such a volume, every first look in a scope costs one question more."""
+    return open_lab(cluster, tmp_path_factory.mktemp("classes"), "classes")
 
 
 @pytest.fixture
-def owner(
-    classes: None, lab: Lab, new_owner: Callable[[str], Owner], request: pytest.FixtureRequest
-) -> Iterator[Owner]:
-    """An owner that is purged while its provisioner still runs."""
-    new = new_owner(f"class-{abs(hash(request.node.name)) % 10**6}")
-    yield new
-    with lab.manager() as manager:
-        try:
-            manager.delete(new, purge=True)
-        except PodNotFoundError:
-            return
+def owner(request: pytest.FixtureRequest) -> Owner:
+    return Owner.project(f"class-{zlib.crc32(request.node.name.encode())}-{RUN}")
 
 
 def volumes_of(lab: Lab, owner: Owner) -> list[Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +16,12 @@ import pytest
 from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request
 from lfgpods.core.owners import names_of
 from lfgpods.kube.nodes import Node, node_affinity
-from lfgpods.pods import rollout
 from tests.cluster import Cluster, second
 from tests.cluster.certificates import NODE
 from tests.lab import Lab
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.exclusive]
 
 SMALL = Request(memory="32Mi", memory_requests="8Mi", cpu="200m", cpu_requests="5m")
 MANY = 30
@@ -45,6 +46,11 @@ def nodes_of(lab: Lab, *owners: Owner) -> set[str]:
     namespaces = {names_of(owner).namespace for owner in owners}
     pods = json.loads(lab.kubectl("get", "pods", "-A", "-o", "json"))["items"]
     return {str(pod["spec"].get("nodeName")) for pod in pods if pod["metadata"]["namespace"] in namespaces}
+
+
+def second_folder(lab: Lab, owner: Owner) -> Path:
+    """OWNER's volume folder on the second node's disk."""
+    return second.DATA / Path(names_of(owner).folder(lab.settings().volume_root)).relative_to("/mnt/data")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +88,7 @@ def settler(
     from_second: PodManager, new_owner: Callable[[str], Owner], request: pytest.FixtureRequest
 ) -> Iterator[Owner]:
     """An owner whose pod and data are on the second node."""
-    owner = new_owner(f"settler-{abs(hash(request.node.name)) % 10**6}")
+    owner = new_owner(f"settler-{zlib.crc32(request.node.name.encode())}")
     from_second.ensure(owner, SMALL)
     write(from_second, owner)
     yield owner
@@ -110,7 +116,7 @@ def test_thirty_pods_are_all_where_their_data_is(
             assert all(pool.map(come_back, owners[:6]))
             assert all(pool.map(lambda owner: has_its_file(manager, owner), owners[6:]))
         assert nodes_of(lab, *owners) == {NODE}
-        assert not any((second.DATA / "user-volumes" / names_of(owner).namespace).exists() for owner in owners)
+        assert not any(second_folder(lab, owner).exists() for owner in owners)
         for owner in owners:  # many at once; what each of them takes is shown elsewhere
             lab.kubectl(
                 "delete", f"deployment/{names_of(owner).deployment}", "-n", names_of(owner).namespace, "--wait=false"
@@ -137,7 +143,7 @@ def test_a_node_that_there_is_not_changes_nothing(
 
 
 def test_what_is_on_another_node_than_the_host_is_started_there_and_purged_only_there(lab: Lab, settler: Owner) -> None:
-    assert (second.DATA / "user-volumes" / names_of(settler).namespace / "kept").exists()
+    assert (second_folder(lab, settler) / "kept").exists()
     with lab.manager() as manager:
         manager.delete(settler)
         pod = manager.ensure(settler)
@@ -153,10 +159,8 @@ def test_what_is_on_another_node_than_the_host_is_started_there_and_purged_only_
 def told(work: Callable[[], object], *codes: str) -> KubernetesError:
     """The error with one of CODES that WORK ends with in time."""
     start = time.monotonic()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "GRACE", 1.0)
-        with pytest.raises(KubernetesError) as error:
-            work()
+    with pytest.raises(KubernetesError) as error:
+        work()
     assert (error.value.code in codes, bool(error.value.hint)) == (True, True), error.value
     assert time.monotonic() - start < LIMIT
     return error.value

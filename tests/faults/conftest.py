@@ -30,8 +30,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not figures.all:
         return
     terminalreporter.section("faults")
-    scale = "" if SCALE == 1 else f", LFGPODS_FAULTS_SCALE={SCALE:g}: a trial, not a measurement"
-    terminalreporter.write_line(f"LFGPODS_FAULTS_SEED={SEED}{scale}")
+    share = "" if SCALE == 1 else f", LFGPODS_FAULTS_SCALE={SCALE:g}: {SCALE:.0%} of each figure of make faults"
+    terminalreporter.write_line(f"LFGPODS_FAULTS_SEED={SEED}{share}")
     for line in figures.table():
         terminalreporter.write_line(line, red=line.endswith(" NO"))
 

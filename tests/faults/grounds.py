@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import secrets
 import sqlite3
 import subprocess
 import sys
@@ -23,8 +22,10 @@ from lfgpods.hosts import connect
 from lfgpods.hosts.base import Completed, Host
 from lfgpods.hosts.run import run
 from lfgpods.hosts.ssh import SshHost
+from lfgpods.kube.labels import selector
 from lfgpods.testing import embedded_host
 from tests.lab import DELETION_LIMIT, Lab
+from tests.scope import RUN
 
 COMMAND_LIMIT = 150.0
 """Seconds for one command line of lfgpods; its own limits are below that."""
@@ -64,7 +65,7 @@ class Ground:
         return PodManager(self.settings(**overrides))
 
     def new_owner(self, word: str) -> Owner:
-        owner = Owner.project(f"{word}-{_RUN}-{next(_NUMBERS)}")
+        owner = Owner.project(f"{word}-{RUN}-{next(_NUMBERS)}")
         self.owners.append(owner)
         return owner
 
@@ -117,7 +118,7 @@ class Ground:
 
     def remains(self, owner: Owner) -> list[str]:
         """Everything that there still is of OWNER: objects, leases, folders by whatever name, rows of the store."""
-        names = names_of(owner)
+        names, settings = names_of(owner), self.settings()
         done = self.kubectl(
             "get",
             f"namespace/{names.namespace}",
@@ -129,10 +130,10 @@ class Ground:
         assert done.exit_code == 0, done.stderr.decode()
         leases = [
             f"lease/{lease['metadata']['name']}"
-            for lease in self.objects("leases", "-n", "default", "-l", "app.kubernetes.io/managed-by=lfgpods")
+            for lease in self.objects("leases", "-n", settings.lock_namespace, "-l", selector(settings.instance))
             if _mentions(lease, names.namespace)
         ]
-        root = self.settings().volume_root
+        root = settings.volume_root
         folders = self.sh('ls -A "$1" "$1/.lfgpods" 2>/dev/null', root).stdout.decode().split("\n")
         owned = [f"{root}/{name}" for name in folders if _mentions(name, names.namespace)]
         return [*done.stdout.decode().split(), *leases, *owned, *self._rows(names.namespace)]
@@ -188,9 +189,6 @@ class Ground:
         return left
 
 
-_RUN = secrets.token_hex(3)
-
-
 def _may_run(pod: Mapping[str, Any]) -> bool:
     status = pod.get("status") or {}
     states = [one.get("state") or {} for one in status.get("containerStatuses") or []]
@@ -219,19 +217,12 @@ def embedded_ground() -> Iterator[Ground]:
 
 @contextlib.contextmanager
 def real_ground(lab: Lab) -> Iterator[Ground]:
-    """The real host, with a volume root of this run's own, so that whatever is left there is ours."""
-    root = f"/mnt/lfgpods-faults-{_RUN}/volumes"
-    folder = lab.folder / "faults"
-    folder.mkdir()
-    environment = {
-        **lab.environment,
-        **_SMALL,
-        "LFGPODS_VOLUME_ROOT": root,
-        "LFGPODS_DATABASE": str(folder / "lfgpods.db"),
-    }
-    settings = load_settings(environment, folder / "no.env")
+    """The real host, in the scope of LAB, so that whatever is left there is ours."""
+    environment = {**lab.environment, **_SMALL}
+    settings = load_settings(environment, lab.folder / "no.env")
+    root = settings.volume_root
     host = SshHost(settings.require_ssh())
-    ground = Ground("real", environment, folder, host, lab)
+    ground = Ground("real", environment, lab.folder, host, lab)
     try:
         yield ground
         ground.purge_what_is_left()

@@ -34,7 +34,7 @@ from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.round_trip import Steps
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import OWNER_ID
-from lfgpods.pods import lock, rollout
+from lfgpods.pods import lock
 from lfgpods.pods.lifecycle import render
 from tests.faults.figures import SEED, Figure, Figures, check, scaled
 from tests.faults.grounds import Ground
@@ -289,11 +289,10 @@ def test_replies_of_the_host(
     figures: Figures, embedded: Ground, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = figures.begin("Hostile input: replies of the host", "0 wrong", scaled(4000))
-    monkeypatch.setattr(rollout, "GRACE", 0.0)
     monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
     monkeypatch.setattr(lock, "_POLL", (0.001,))
     monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
-    known = load_settings({"LFGPODS_DATABASE": str(tmp_path / "a.db")}, tmp_path / "no.env")
+    known = load_settings({"LFGPODS_DATABASE": str(tmp_path / "a.db"), "LFGPODS_START_GRACE": "0"}, tmp_path / "no.env")
     objects = true_objects(embedded)
     assert {obj["kind"] for obj in objects} >= {"Namespace", "PersistentVolume", "Deployment", "Service", "Pod"}
 
@@ -324,11 +323,10 @@ def test_replies_of_the_host(
 
 def test_one_reply_of_many(figures: Figures, embedded: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = figures.begin("Hostile input: one reply in the middle", "0 wrong", scaled(300))
-    monkeypatch.setattr(rollout, "GRACE", 0.0)
     monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
     monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
     objects = true_objects(embedded)
-    settings = embedded.settings(LFGPODS_TIMEOUT="2")
+    settings = embedded.settings(LFGPODS_TIMEOUT="2", LFGPODS_START_GRACE="0")
 
     @tried(300, [Phase.generate])  # each starts from where the one before it left the owner
     @given(st.sampled_from(["create", "delete", "purge"]), st.integers(0, 9), replies(objects))

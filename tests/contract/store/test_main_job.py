@@ -43,7 +43,7 @@ def test_pods_are_made_used_listed_and_rebuilt(
     assert database.connections() == 0
 
 
-def test_eight_processes_get_one_pod_and_each_its_own_results(
+def test_four_processes_get_one_pod_and_each_its_own_results(
     database: Database, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LFGPODS_HOST", "embedded")
@@ -52,12 +52,12 @@ def test_eight_processes_get_one_pod_and_each_its_own_results(
     def crowd(*words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "tests.faults.crowd", *words], cwd=ROOT, stdout=subprocess.PIPE)
 
-    same = [crowd("same", "crowd", "2") for _ in range(8)]
+    same = [crowd("same", "crowd", "2") for _ in range(4)]
     told = [json.loads(one.communicate(timeout=60)[0]) for one in same]
-    assert [one["wrong"] for one in told] == [[]] * 8
+    assert [one["wrong"] for one in told] == [[]] * 4
     assert len({pod for one in told for pod in one["pods"]}) == 1
-    mixed = [crowd("mixed", f"crowd-{number}", "6") for number in range(8)]
-    assert [json.loads(one.communicate(timeout=60)[0])["wrong"] for one in mixed] == [[]] * 8
-    for owner in ("crowd", *(f"crowd-{number}" for number in range(8))):
+    mixed = [crowd("mixed", f"crowd-{number}", "6") for number in range(4)]
+    assert [json.loads(one.communicate(timeout=60)[0])["wrong"] for one in mixed] == [[]] * 4
+    for owner in ("crowd", *(f"crowd-{number}" for number in range(4))):
         assert main(["delete", "--project-id", owner, "--purge", "--yes"]) == 0
     assert database.connections() == 0

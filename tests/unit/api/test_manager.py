@@ -58,7 +58,7 @@ def test_a_pod_that_was_told_to_be_deleted_and_never_was_counts_as_used() -> Non
 
 def test_where_the_lock_was_taken_over_a_node_in_trouble_is_still_seen_before_anything_is_made() -> None:
     names = names_of(OWNER)
-    with embedded_host() as lfgpods:
+    with embedded_host({"LFGPODS_START_GRACE": "0"}) as lfgpods:
         run(
             lfgpods.host, ("kubectl", "patch", "node/embedded", "--type=merge", "-p", '{"spec":{"unschedulable":true}}')
         )

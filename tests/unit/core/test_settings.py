@@ -125,6 +125,26 @@ def test_a_database_is_a_path_or_a_postgresql_url_whose_password_does_not_show()
     assert "hunter2" not in refused.value.message + refused.value.hint
 
 
+def test_a_start_may_be_given_no_grace(empty_folder: Path) -> None:
+    assert load_settings({}).start_grace == 10.0
+    assert load_settings({"LFGPODS_START_GRACE": "0"}).start_grace == 0.0
+    assert load_settings({"LFGPODS_START_GRACE": "2.5"}).start_grace == 2.5
+    with pytest.raises(SettingsError, match="LFGPODS_START_GRACE is not a number of seconds"):
+        load_settings({"LFGPODS_START_GRACE": "-1"})
+
+
+def test_an_instance_has_a_volume_root_and_a_database_of_its_own(empty_folder: Path) -> None:
+    usual, staging = load_settings({}), load_settings({"LFGPODS_INSTANCE": "staging"})
+    assert (usual.instance, staging.instance) == (None, "staging")
+    assert staging.volume_root == f"{usual.volume_root}-staging"
+    assert staging.database == usual.database.replace("lfgpods.db", "lfgpods-staging.db") != usual.database
+    chosen = {"LFGPODS_VOLUME_ROOT": "/srv/volumes", "LFGPODS_DATABASE": "/srv/a.db", "LFGPODS_INSTANCE": "b"}
+    assert (load_settings(chosen).volume_root, load_settings(chosen).database) == ("/srv/volumes", "/srv/a.db")
+    for wrong in ("Staging", "a b", "-a", "a" * 41, "a/b", "a.b"):
+        with pytest.raises(SettingsError, match="LFGPODS_INSTANCE is not a name of up to 40"):
+            load_settings({"LFGPODS_INSTANCE": wrong})
+
+
 def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) -> None:
     example = ROOT / ".env.example"
     shown = set(re.findall(r"^([A-Z0-9_]+)=", example.read_text(), re.MULTILINE))
@@ -138,6 +158,7 @@ def test_the_example_shows_every_setting_with_its_default(empty_folder: Path) ->
             settings.volume_root,
             settings.kubectl,
             settings.timeout,
+            settings.start_grace,
             settings.sudo,
             settings.database,
         )

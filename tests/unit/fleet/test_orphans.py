@@ -131,7 +131,7 @@ def test_nothing_goes_without_a_proof() -> None:
     assert told(find([{"kind": "Namespace", "metadata": {"name": "x", **label}}], [])) == [("namespace", False)]
     stranger = make("Namespace", "proj-other")
     assert told(find([stranger], [], older_than=0.0)) == [("namespace", False)]
-    for record in ("", "garbage", owner_record(Owner.project("another"))):
+    for record in ("", "garbage", "[]", owner_record(Owner.project("another")), owner_record(OWNER, "staging")):
         assert told(find([], [folder(owner=record, filled=False, days=900)], older_than=0.0)) == [("folder", False)]
     elsewhere = make("PersistentVolume", NAMES.volume)
     elsewhere["spec"] = {"hostPath": {"path": f"/srv/{NAMES.namespace}"}, "claimRef": {"namespace": NAMES.namespace}}

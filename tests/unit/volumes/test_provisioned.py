@@ -19,7 +19,6 @@ from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import OWNER_ID, PURGING, labels_for
 from lfgpods.kube.nodes import Node, node_affinity
-from lfgpods.pods import rollout
 from lfgpods.testing import EmbeddedLfgpods, Faults, embedded_host
 from lfgpods.volumes import provisioned
 from lfgpods.volumes.provisioned import ProvisionedVolumes
@@ -31,7 +30,7 @@ OF_CLASS = Request(storage_class="embedded")
 
 @pytest.fixture
 def embedded() -> Iterator[EmbeddedLfgpods]:
-    with embedded_host() as lfgpods:
+    with embedded_host({"LFGPODS_START_GRACE": "0"}) as lfgpods:
         yield lfgpods
 
 
@@ -195,11 +194,9 @@ def test_a_folder_on_a_node_that_the_cluster_lost_is_neither_started_nor_purged_
     embedded.pods.delete(OWNER)
     tie = json.dumps({"spec": {"nodeAffinity": node_affinity(Node("lost", "lost"))}})
     kubectl(embedded, "patch", f"pv/{NAMES.volume}", "--type=merge", "-p", tie)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "GRACE", 0.0)
-        with pytest.raises(KubernetesError, match="no such node") as refused:
-            embedded.pods.ensure(OWNER)
-        assert refused.value.code == "node_unreachable"
+    with pytest.raises(KubernetesError, match="no such node") as refused:
+        embedded.pods.ensure(OWNER)
+    assert refused.value.code == "node_unreachable"
     with pytest.raises(KubernetesError, match="on the node lost") as refused:
         embedded.pods.delete(OWNER, purge=True)
     assert (refused.value.code, "gone for good" in refused.value.hint) == ("other_node", True)

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lfgpods.pods import rollout
 from lfgpods.testing import EmbeddedLfgpods, embedded_host
 
 
 @pytest.fixture
-def embedded(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedLfgpods]:
-    monkeypatch.setattr(rollout, "GRACE", 0.0)
-    with embedded_host() as found:
+def embedded() -> Iterator[EmbeddedLfgpods]:
+    with embedded_host({"LFGPODS_START_GRACE": "0"}) as found:
         yield found
