@@ -13,6 +13,7 @@ from lfgpods.core.owners import names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.fleet.orphans import KINDS, Inventory, Kind, Orphan, find_orphans, is_folder
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.nodes import nodes_of
 from lfgpods.pods.reader import PodReader
 from lfgpods.pods.remover import TIMEOUT, PodRemover
@@ -47,7 +48,7 @@ class GarbageCollector:
         """All that may be an orphan; OLDER_THAN in seconds, None for no kept volume at all."""
         remembered = self._store().all()
         objects = self._reader.everything(KINDS, len(remembered))
-        volumes = [obj for obj in objects if obj["kind"] == "PersistentVolume"]
+        volumes = of_kind(objects, "PersistentVolume")
         looked = self._remover.looks_for_folders or any(map(is_folder, volumes))
         here = self._reader.placement.node_here() if any(map(nodes_of, volumes)) else None
         return Inventory(
@@ -84,7 +85,7 @@ class GarbageCollector:
                 row = self._store().find(orphan.owner)
                 now = replace(
                     inventory,
-                    objects=snapshot.objects,
+                    objects=snapshot.existing,
                     folders=self._reader.folders(name=name, measured=True) if looked else [],
                     remembered=[row] if row else [],
                     now=time.time(),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import codecs
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
@@ -19,8 +19,11 @@ from lfgpods.hosts.base import Completed, Host, Process
 from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.hosts.run import Stream, run, run_side_by_side
 from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.lists import PagedList
-from lfgpods.kube.schema import checked
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import Event, KubeObject, Listed, Pod
 
 T = TypeVar("T")
 
@@ -45,15 +48,15 @@ class Kubectl:
         self.host = host
         self._command = tuple(command)
 
-    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+    def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
         """The objects named by REFERENCES ("kind/name", of the cluster or of NAMESPACE) that exist."""
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[Object]]:
+    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
         """The step that does what `get` does."""
         return self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-    def create_step(self, obj: Object) -> Step[Object]:
+    def create_step(self, obj: Object) -> Step[KubeObject]:
         """The step that creates OBJ and returns it; `already_exists` if another caller was first."""
         # OBJ is of our own making: loading the cluster's schema takes longer than all else that this does.
         argv = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
@@ -63,11 +66,12 @@ class Kubectl:
         """All objects of a KIND, as FORM (name, or a jsonpath) prints them."""
         return self._ask("get", kind, "-o", form, *_API).decode(errors="replace")
 
-    def get_pods(self, namespace: str, selector: str) -> list[Object]:
+    def get_pods(self, namespace: str, selector: str) -> list[Pod]:
         """The pods of NAMESPACE that SELECTOR matches."""
-        return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
+        objects = self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
+        return of_kind(objects, "Pod")
 
-    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Object]:
+    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Listed]:
         """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
 
         One remote command for each page of each kind, those of different kinds side by side; or one for everything
@@ -78,16 +82,16 @@ class Kubectl:
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
         return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[Object]:
+    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[Listed]:
         for _ in range(MOST_PAGES):
-            pending = [one for one in lists if not one.whole]
+            pending = [one for one in lists if not one.complete]
             if not pending:
                 return [obj for one in lists for obj in one.objects]
             self._next_pages(pending, silence)
         raise bad_answer(self.host, f"more than {MOST_PAGES} pages")
 
     def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
-        streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
+        streams = [Stream(self._argv(*one.args, _PAGE_LIMIT), one.feed) for one in lists]
         try:
             ended = run_side_by_side(self.host, streams, timeout=PAGE_TIMEOUT, silence=silence)
             for one, completed in zip(lists, ended, strict=True):
@@ -101,19 +105,19 @@ class Kubectl:
         except ValueError as error:
             raise bad_answer(self.host, str(error)) from error
 
-    def get_all(self, kind: str, selector: str = "") -> list[Object]:
+    def get_all(self, kind: str, selector: str = "") -> list[KubeObject]:
         """All objects of a KIND of the cluster's own, or those that SELECTOR matches."""
         return self._objects("get", kind, *(["-l", selector] if selector else []), "-o", "json", *_API)
 
-    def get_warnings(self, namespace: str) -> list[Object]:
+    def get_warnings(self, namespace: str) -> list[Event]:
         """The warning events of NAMESPACE, oldest first."""
         selector = "type=Warning"
-        events = self._objects("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json", *_API)
-        return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
+        objects = self._objects("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json", *_API)
+        return sorted(of_kind(objects, "Event"), key=lambda event: event.last_timestamp)
 
     def apply(
         self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, before: Sequence[Step[Any]] = ()
-    ) -> list[Object]:
+    ) -> list[KubeObject]:
         """Apply OBJECTS in their order by server-side apply. Returns them as the cluster has them now.
 
         The steps BEFORE it travel in the same round trip. See `send` for conflicts.
@@ -127,7 +131,7 @@ class Kubectl:
 
     def apply_step(
         self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, validate: bool = False
-    ) -> Step[list[Object]]:
+    ) -> Step[list[KubeObject]]:
         """The step that does what `apply` does.
 
         With VALIDATE, a field that the cluster's schema does not know is refused; loading the schema takes a while.
@@ -147,14 +151,14 @@ class Kubectl:
                     raise
         trip.send(self.host, timeout=timeout)
 
-    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+    def patch(self, reference: str, namespace: str, patch: Object) -> KubeObject:
         """Merge PATCH into one object, of the cluster or of NAMESPACE. Returns it as it is then.
 
         Raises KubernetesError `conflict` if PATCH names a resourceVersion and the object has another by now.
         """
         return self._do(self.patch_step(reference, namespace, patch))
 
-    def patch_step(self, reference: str, namespace: str, patch: Object) -> Step[Object]:
+    def patch_step(self, reference: str, namespace: str, patch: Object) -> Step[KubeObject]:
         """The step that does what `patch` does."""
         change = ("--type=merge", "-p", json.dumps(patch))
         return Step(self._argv("patch", reference, "-n", namespace, *change, "-o", "json", *_API), self._one_object)
@@ -217,7 +221,7 @@ class Kubectl:
                 raise
             raise still_there((reference,), namespace, timeout) from error
 
-    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
+    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Pod | None]:
         """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None after each TICK in between.
 
         A pod that goes away comes a last time as it was.
@@ -235,16 +239,13 @@ class Kubectl:
                 text += decode(output.stdout)
                 while text := text.lstrip():
                     try:
-                        pod, end = decoder.raw_decode(text)
+                        document, end = decoder.raw_decode(text)
                     except (ValueError, RecursionError) as error:
                         if len(text) > LONGEST_OBJECT or text[0] != "{":
                             raise bad_answer(self.host, text) from error
                         break
+                    yield from of_kind(self._read([document], text), "Pod")
                     text = text[end:]
-                    try:
-                        yield checked(pod)
-                    except (KeyError, TypeError) as error:
-                        raise bad_answer(self.host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
                         raise kubectl_error(Completed(process.exit_code, b"", stderr), self._command)
@@ -268,10 +269,10 @@ class Kubectl:
     def _ask(self, *words: str, timeout: float = REQUEST_TIMEOUT) -> bytes:
         return self._do(Step(self._argv(*words), self._stdout), timeout=timeout)
 
-    def _objects(self, *words: str) -> list[Object]:
+    def _objects(self, *words: str) -> list[KubeObject]:
         return self._do(self._objects_step(*words))
 
-    def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[Object]]:
+    def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[KubeObject]]:
         return Step(self._argv(*words), self._parsed, stdin)
 
     def _stdout(self, completed: Completed) -> bytes:
@@ -279,15 +280,28 @@ class Kubectl:
             raise kubectl_error(completed, self._command)
         return completed.stdout
 
-    def _parsed(self, completed: Completed) -> list[Object]:
+    def _parsed(self, completed: Completed) -> list[KubeObject]:
         """The object or the items of the list that kubectl printed; empty if it printed nothing."""
         answer = self._stdout(completed)
+        text = answer.decode(errors="replace")
+        if not answer.strip():
+            return []
         try:
-            return [checked(obj) for obj in _items(json.loads(answer))] if answer.strip() else []
+            items = _items(json.loads(answer))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise bad_answer(self.host, answer.decode(errors="replace")) from error
+            raise bad_answer(self.host, text) from error
+        return self._read(items, text)
 
-    def _one_object(self, completed: Completed) -> Object:
+    def _read(self, documents: Sequence[Any], answer: str) -> list[KubeObject]:
+        """DOCUMENTS, which are the JSON in kubectl's ANSWER, as objects."""
+        from lfgpods.kube.objects import read_object  # loads msgspec
+
+        try:
+            return [read_object(document) for document in documents]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise bad_answer(self.host, answer) from error
+
+    def _one_object(self, completed: Completed) -> KubeObject:
         objects = self._parsed(completed)
         if len(objects) != 1:
             raise bad_answer(self.host, completed.stdout.decode(errors="replace"))
@@ -296,7 +310,3 @@ class Kubectl:
 
 def _items(document: Any) -> list[Any]:
     return list(document["items"]) if document["kind"] == "List" or "items" in document else [document]
-
-
-def by_kind(objects: Iterable[Object], kind: str) -> list[Object]:
-    return [obj for obj in objects if obj["kind"] == kind]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
@@ -38,6 +38,9 @@ from lfgpods.pods.remover import TIMEOUT, PodRemover
 from lfgpods.pods.rollout import still_terminating, wait_ended
 from lfgpods.volumes import folders
 from lfgpods.volumes.provisioned import is_retained
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ class PodDeployer:
             elif abandoned:
                 # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
                 if time.monotonic() >= deadline:
-                    raise still_terminating(abandoned[0]["metadata"]["name"], timeout)
+                    raise still_terminating(abandoned[0].metadata.name, timeout)
                 threading.Event().wait(0.2)
             snapshot = self._reader.read(owner)
 
@@ -96,7 +99,7 @@ class PodDeployer:
         in_folder = spec.storage_class is None
         root = posixpath.dirname(volume_folder(snapshot, names, self._settings.volume_root)) if in_folder else "/"
         node = self._placement.folder_node() if in_folder and snapshot.volume is None else None
-        kept = snapshot.volume["metadata"]["name"] if snapshot.volume and snapshot.provisioned else None
+        kept = snapshot.volume.metadata.name if snapshot.volume and snapshot.provisioned else None
         return manifests.render(
             owner,
             names,
@@ -161,11 +164,7 @@ class PodDeployer:
         trip.add(lock.release_step(), required=False)
         self._kubectl.send(trip)
         lock.release()
-        made = owner_objects(applied.result)
-        if made.deployment is not None:
-            made.deployment["status"] = {}  # it is that of the pods before
-        kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}
-        made = replace(made, volume=made.volume or kept, claim=made.claim or snapshot.claim)
+        made = _as_applied(owner_objects(applied.result), snapshot, tie)
         files = (
             f"the files in {volume_folder(snapshot, names, self._settings.volume_root)}" if in_folder else "its files"
         )
@@ -184,7 +183,7 @@ class PodDeployer:
     def _pin_to_node(self, snapshot: OwnerObjects) -> Object | None:
         """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
         volume = snapshot.volume
-        if volume is None or volume["spec"].get("nodeAffinity"):
+        if volume is None or volume.spec.node_affinity.required.node_selector_terms:
             return None
         node = self._placement.folder_node()
         return {"nodeAffinity": node_affinity(node)} if node else None
@@ -229,7 +228,7 @@ class PodDeployer:
 
     def label(self, drawn: Manifests, snapshot: OwnerObjects) -> None:
         """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""
-        there = {obj["kind"] for obj in snapshot.objects}
+        there = {obj.kind for obj in snapshot.existing}
         # The Deployment's labels are lfgpods' own and nothing more: the level of security that a new namespace
         # demands is not for what already runs in this one.
         labels = drawn.deployment["metadata"]["labels"]
@@ -239,21 +238,32 @@ class PodDeployer:
             if obj["kind"] in there
         ]
         running, node = ready_pod(snapshot.pods), self._placement.node_here()
-        is_here = bool(running and node and running["spec"].get("nodeName") == node.name)
+        is_here = bool(running and node and running.spec.node_name == node.name)
         ties = self._pin_steps(snapshot, self._pin_to_node(snapshot) if is_here and drawn.volume else None)
         self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, before=ties)
 
 
-def _is_bound_to_another(snapshot: OwnerObjects) -> bool:
-    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
-    bound_to = ((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}
-    return bool(bound_to.get("uid")) and (
-        snapshot.claim is None or snapshot.claim["metadata"].get("uid") != bound_to["uid"]
+def _as_applied(made: OwnerObjects, before: OwnerObjects, tie: Object | None) -> OwnerObjects:
+    """What was MADE, with the volume and claim that were there BEFORE, and without the status of the pods before."""
+    from lfgpods.kube.objects import with_node_affinity, without_status  # loads msgspec
+
+    kept = with_node_affinity(before.volume, tie["nodeAffinity"]) if before.volume and tie else before.volume
+    return replace(
+        made,
+        volume=made.volume or kept,
+        claim=made.claim or before.claim,
+        deployment=made.deployment and without_status(made.deployment),
     )
 
 
-def _volume_reference(volume: Object) -> str:
-    return f"persistentvolume/{volume['metadata']['name']}"
+def _is_bound_to_another(snapshot: OwnerObjects) -> bool:
+    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
+    bound_to = snapshot.volume.claim.uid if snapshot.volume else ""
+    return bool(bound_to) and (snapshot.claim is None or snapshot.claim.metadata.uid != bound_to)
+
+
+def _volume_reference(volume: PersistentVolume) -> str:
+    return f"persistentvolume/{volume.metadata.name}"
 
 
 def recovery_notices(before: OwnerObjects, files: str, *, kept: bool) -> tuple[str, ...]:

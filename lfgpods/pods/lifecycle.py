@@ -203,7 +203,7 @@ class PodLifecycle:
         differences = request.differences(pod.spec)
         if differences and update:
             return None
-        if not is_managed(snapshot.namespace or {}):
+        if not is_managed(snapshot.namespace):
             drawn = self._deployer.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
             self._deployer.label(drawn, snapshot)
         return replace(save(self._store(), pod), differences=differences)

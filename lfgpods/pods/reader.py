@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod
 from lfgpods.core.progress import OnStep
@@ -21,7 +21,7 @@ from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.base import Host
 from lfgpods.kube.diagnosis import diagnose, is_terminating, newest_pod, ready_pod
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import PROVISIONED, instance_of, is_managed, read_owner, selector
+from lfgpods.kube.labels import PROVISIONED, annotation, instance_of, is_managed, read_owner, selector
 from lfgpods.pods import manifests
 from lfgpods.pods.lock import OwnerLock
 from lfgpods.pods.objects import (
@@ -35,6 +35,9 @@ from lfgpods.pods.placement import Placement
 from lfgpods.pods.status import nodes_matter, pod_of
 from lfgpods.volumes import folders
 from lfgpods.volumes.provisioned import ProvisionedVolumes
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import KubeObject, Listed
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +110,11 @@ class PodReader:
             pool.submit(manifests.prepare, self._settings.templates)
             yield
 
-    def _complete(self, owner: Owner, found: Sequence[Object]) -> OwnerObjects:
+    def _complete(self, owner: Owner, found: Sequence[KubeObject]) -> OwnerObjects:
         names = names_of(owner)
         for obj in found:
-            self.has_provisioned |= PROVISIONED in metadata(obj, "annotations")
-        others = [obj for obj in found if obj["kind"] == "Namespace" and obj["metadata"]["name"] != names.namespace]
+            self.has_provisioned |= annotation(obj, PROVISIONED) is not None
+        others = [obj for obj in found if obj.kind == "Namespace" and obj.metadata.name != names.namespace]
         snapshot = owner_objects([obj for obj in found if obj not in others])
         self._check_instance(snapshot)
         if snapshot.volume is None and snapshot.provisioned and snapshot.claim is not None:
@@ -123,7 +126,7 @@ class PodReader:
         stated = read_owner(snapshot.namespace)
         if stated is not None and stated != owner:
             raise not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
-        if not is_managed(snapshot.namespace) and len(snapshot.objects) == 1:
+        if not is_managed(snapshot.namespace) and len(snapshot.existing) == 1:
             raise not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
         if ready_pod(snapshot.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
@@ -136,7 +139,7 @@ class PodReader:
         for obj in (snapshot.namespace, snapshot.volume):
             if obj is not None and (theirs := instance_of(obj)) != ours:
                 which = f"belongs to the instance {theirs}" if theirs else f"does not belong to the instance {ours}"
-                raise not_the_owner(f"the {obj['kind']} {obj['metadata']['name']} {which}")
+                raise not_the_owner(f"the {obj.kind} {obj.metadata.name} {which}")
 
     def _with_nodes(self, *snapshots: OwnerObjects) -> list[OwnerObjects]:
         """SNAPSHOTS with the nodes where those may be why a pod does not run; one remote command, if any."""
@@ -169,14 +172,14 @@ class PodReader:
     def exit_reason(self, owner: Owner, pod_name: str) -> str | None:
         """In words, what happened to a pod that is not what it was; None where it still runs."""
         pods = self.read(owner).pods
-        pod = next((pod for pod in pods if pod["metadata"]["name"] == pod_name), None)
+        pod = next((pod for pod in pods if pod.metadata.name == pod_name), None)
         diagnosis = diagnose(pod) if pod is not None and not is_terminating(pod) else None
         if diagnosis is not None and diagnosis.ready:
             return None
         if diagnosis is not None and diagnosis.error is not None:
             return f"ended ({diagnosis.error.message})"
         successor = newest_pod(one for one in pods if one is not pod and not is_terminating(one))
-        return f"replaced by {successor['metadata']['name']}" if successor else "ended"
+        return f"replaced by {successor.metadata.name}" if successor else "ended"
 
     def pods(self, expected: int) -> list[Pod]:
         """Every owner's pod and kept volume in the cluster, by namespace; about EXPECTED, or 0 where nobody knows."""
@@ -191,7 +194,7 @@ class PodReader:
         found = [self.pod(owner, snapshot) for (owner, _), snapshot in zip(known, snapshots, strict=True)]
         return sorted(found, key=lambda pod: pod.namespace)
 
-    def everything(self, kinds: Sequence[str], expected: int) -> list[Object]:
+    def everything(self, kinds: Sequence[str], expected: int) -> list[Listed]:
         """What lfgpods reads of all objects of KINDS in the cluster that carry its labels, of about EXPECTED owners."""
         labels = selector(self._settings.instance)
         return self.kubectl.get_everywhere(kinds, labels, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)

@@ -9,14 +9,16 @@ import posixpath
 import threading
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, VolumeError
-from lfgpods.core.objects import Object, metadata
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.kube.diagnosis import has_ended, is_terminating
-from lfgpods.kube.labels import DELETED_AT, PURGING, is_managed, read_owner
+from lfgpods.kube.kinds import of_kind
+from lfgpods.kube.labels import DELETED_AT, PURGING, annotation, is_managed, read_owner
 from lfgpods.kube.nodes import nodes_of, reachable
 from lfgpods.pods.lock import HOLDER, OwnerLock
 from lfgpods.pods.objects import OwnerObjects, is_marked_deleted, not_the_owner, storage_class, volume_folder
@@ -24,6 +26,9 @@ from lfgpods.pods.reader import PodReader
 from lfgpods.pods.rollout import force_resync, wait_ended
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
 
 TIMEOUT = 120.0
 """Seconds that a deletion is given, unless the caller says otherwise."""
@@ -137,7 +142,7 @@ class PodRemover:
         """Delete the objects of pods that have ended, which kubelet would only do in its next round of ten seconds."""
         names = names_of(owner)
         pods = self._kubectl.get_pods(names.namespace, f"app={names.namespace}")
-        if ended := [f"pod/{pod['metadata']['name']}" for pod in pods if has_ended(pod)]:
+        if ended := [f"pod/{pod.metadata.name}" for pod in pods if has_ended(pod)]:
             self._kubectl.delete(ended, names.namespace, at_once=True)
 
     def has_folder(self, owner: Owner) -> bool:
@@ -164,7 +169,7 @@ class PodRemover:
 
         Returns what was found, in words, when SNAPSHOT is out of date; None where there was no such purge.
         """
-        if PURGING not in metadata(snapshot.volume, "annotations"):
+        if annotation(snapshot.volume, PURGING) is None:
             return None
         names = names_of(owner)
         if snapshot.provisioned and snapshot.volume is not None:
@@ -212,16 +217,15 @@ class PodRemover:
     def _check_provisioned(self, owner: Owner, snapshot: OwnerObjects) -> None:
         """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
         names, volume, claim = names_of(owner), snapshot.volume, snapshot.claim
-        bound_to = ((volume or {}).get("spec") or {}).get("claimRef") or {}
-        by_claim = claim is not None and bound_to.get("uid") == claim["metadata"].get("uid")
-        is_its_own = volume is None or by_claim or read_owner(volume) == owner
-        claimed_from = (bound_to.get("namespace"), bound_to.get("name"))
-        if not is_its_own or (volume is not None and claimed_from != (names.namespace, names.claim)):
+        if volume is not None and not (
+            (volume.claim.namespace, volume.claim.name) == (names.namespace, names.claim)
+            and ((claim is not None and volume.claim.uid == claim.metadata.uid) or read_owner(volume) == owner)
+        ):
             raise not_the_owner(f"nothing proves that the volume of {names.namespace} belongs to {owner}")
         if snapshot.namespace is not None and not is_managed(snapshot.namespace):
             raise not_the_owner(f"nothing proves that {names.namespace} belongs to {owner}")
 
-    def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
+    def _check_is_here(self, owner: Owner, volume: PersistentVolume | None) -> None:
         """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
         if not self._placement.is_here(volume):
             names, nodes = names_of(owner), " or ".join(sorted(nodes_of(volume) or ()))
@@ -242,8 +246,8 @@ class PodRemover:
         """
         names = names_of(owner)
         root, name = posixpath.split(folder)
-        claimed_by = (((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
-        volume_is_ours = name == names.namespace and claimed_by in (None, names.namespace)
+        claimed_by = snapshot.volume.claim.namespace if snapshot.volume else ""
+        volume_is_ours = name == names.namespace and claimed_by in ("", names.namespace)
         namespace_is_ours = snapshot.namespace is None or is_managed(snapshot.namespace) or snapshot.volume is not None
         if not (volume_is_ours and namespace_is_ours):
             raise not_the_owner(f"nothing proves that {names.namespace} and its volume belong to {owner}")
@@ -253,14 +257,14 @@ class PodRemover:
                 f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
-        if snapshot.volume and not (snapshot.volume["spec"].get("hostPath") or {}).get("path"):
+        if snapshot.volume and not snapshot.volume.spec.host_path.path:
             raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
         self._check_is_here(owner, snapshot.volume)
-        begun = PURGING in metadata(snapshot.volume, "annotations")
+        begun = annotation(snapshot.volume, PURGING) is not None
         absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)
         if snapshot.volume and self._look(root, name) in absent:
             raise folders.missing(root, name)
-        for volume in self._kubectl.get_all("persistentvolumes"):
-            path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
-            if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):
-                raise not_the_owner(f"the PersistentVolume {volume['metadata']['name']} uses the folder of {owner} too")
+        for volume in of_kind(self._kubectl.get_all("persistentvolumes"), "PersistentVolume"):
+            path = posixpath.normpath(volume.spec.host_path.path)
+            if volume.metadata.name != names.volume and f"{path}/".startswith(f"{folder}/"):
+                raise not_the_owner(f"the PersistentVolume {volume.metadata.name} uses the folder of {owner} too")

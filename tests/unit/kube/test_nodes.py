@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.objects import Object
 from lfgpods.core.pod import State
 from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.run import run
@@ -25,9 +24,11 @@ from lfgpods.kube.nodes import (
     read_nodes,
     trouble_of,
 )
+from lfgpods.kube.objects import Deployment, PersistentVolume, Pod
 from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import nodes_matter, state_of
 from lfgpods.testing import embedded_host
+from tests.kube_objects import read_as
 
 ONE = Node("one", "one", ("10.244.0.0/24",), addresses=frozenset({"10.0.0.1", "203.0.113.7", "one.example.com"}))
 TWO = Node("two.internal", "two", ("10.244.1.0/24",), addresses=frozenset({"10.0.0.2", "two"}))
@@ -36,12 +37,16 @@ CORDONED = replace(ONE, cordoned=True)
 SILENT = replace(ONE, answers=False, since="2026-01-01T00:00:00Z")
 
 
-def volume(*hostnames: str) -> Object:
+def volume(*hostnames: str) -> PersistentVolume:
     if not hostnames:
-        return {"kind": "PersistentVolume", "spec": {}}
+        return volume_with({})
     affinity: Any = node_affinity(ONE)
     affinity["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = list(hostnames)
-    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": affinity}}
+    return volume_with({"nodeAffinity": affinity})
+
+
+def volume_with(spec: dict[str, Any]) -> PersistentVolume:
+    return read_as(PersistentVolume, {"metadata": {"name": "v"}, "spec": spec})
 
 
 def test_lines_of_kubectl_become_nodes_and_other_lines_do_not() -> None:
@@ -100,12 +105,12 @@ def test_the_host_tells_its_addresses_but_for_those_that_every_host_has() -> Non
 
 
 def test_a_volume_is_tied_to_the_node_that_its_affinity_names() -> None:
-    assert nodes_of({"spec": {"nodeAffinity": node_affinity(TWO)}}) == frozenset({"two"})
-    assert reachable(NODES, {"spec": {"nodeAffinity": node_affinity(TWO)}}) == (TWO,)
+    assert nodes_of(volume_with({"nodeAffinity": node_affinity(TWO)})) == frozenset({"two"})
+    assert reachable(NODES, volume_with({"nodeAffinity": node_affinity(TWO)})) == (TWO,)
     assert nodes_of(volume()) is None
     assert nodes_of(None) is None
     by_zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
-    assert nodes_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}}}) is None
+    assert nodes_of(volume_with({"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}})) is None
 
 
 def test_why_no_pod_can_be_started_with_the_data() -> None:
@@ -118,24 +123,24 @@ def test_why_no_pod_can_be_started_with_the_data() -> None:
     assert trouble_of((), volume("three")) == ""
 
 
-def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one") -> Object:
+def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one") -> Pod:
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     if node is None:
         refused = {"reason": "Unschedulable", "message": "0/2 nodes are available"}
         conditions.append({"type": "PodScheduled", "status": "False", **refused})
-    statuses: list[Object] = [{"state": {"running": {}}}] if phase == "Running" else []
-    return {
-        "kind": "Pod",
+    statuses: list[Any] = [{"state": {"running": {}}}] if phase == "Running" else []
+    document = {
         "metadata": {"name": "p", **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if going else {})},
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": phase, "conditions": conditions, "containerStatuses": statuses},
     }
+    return read_as(Pod, document)
 
 
-def seen(one_pod: Object, *nodes: Node) -> tuple[bool, State, str]:
-    deployment: Object = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 1}}
-    snapshot = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
-    return nodes_matter(snapshot), *state_of(snapshot)
+def seen(one_pod: Pod, *nodes: Node) -> tuple[bool, State, str]:
+    deployment = read_as(Deployment, {"metadata": {"name": "d"}, "spec": {"replicas": 1, "template": {}}})
+    objects = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
+    return nodes_matter(objects), *state_of(objects)
 
 
 def test_a_pod_on_a_node_that_does_not_answer_is_unknown_however_ready_it_says_to_be() -> None:
