@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
@@ -77,6 +80,7 @@ class Kubectl:
         One remote command for each page of each kind, those of different kinds side by side; or one for everything
         where they are SINGLE_LIST_MAX_OWNERS. Should they not be, that one is given up, and they are listed in pages.
         """
+        _load_types()
         if few:
             with suppress(TimeLimitError):
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
@@ -273,6 +277,7 @@ class Kubectl:
         return self._do(self._objects_step(*words))
 
     def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[KubeObject]]:
+        _load_types()
         return Step(self._argv(*words), self._parsed, stdin)
 
     def _stdout(self, completed: Completed) -> bytes:
@@ -306,6 +311,12 @@ class Kubectl:
         if len(objects) != 1:
             raise bad_answer(self.host, completed.stdout.decode(errors="replace"))
         return objects[0]
+
+
+@cache
+def _load_types() -> None:
+    """Load the types of objects in a thread, while kubectl works on the answer that needs them."""
+    threading.Thread(target=import_module, args=("lfgpods.kube.objects",), daemon=True).start()
 
 
 def _items(document: Any) -> list[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -143,6 +145,18 @@ def test_an_object_that_stays_after_its_deletion_is_a_time_limit_error() -> None
         Kubectl(ScriptedHost(exit_code=1, stderr=said)).wait_gone("namespace/a", "a", 1)
     gone = b'Error from server (NotFound): namespaces "a" not found'
     Kubectl(ScriptedHost(exit_code=1, stderr=gone)).wait_gone("namespace/a", "a", 1)
+
+
+def test_the_types_of_objects_are_loaded_with_the_first_answer_and_not_before() -> None:
+    code = (
+        "import sys, lfgpods.api.manager; from lfgpods.hosts.local import LocalHost; from lfgpods.kube.kubectl import Kubectl\n"
+        "host = LocalHost(); print('msgspec' in sys.modules)\n"
+        "Kubectl(host, ('true',)).wait_gone('pod/a', 'n', 1); print('msgspec' in sys.modules)\n"
+        "Kubectl(host, ('sh', '-c', 'echo \"$0\"', '{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}')).get_pods('n', 'a=b')\n"
+        "print('msgspec' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["False", "False", "True"]
 
 
 def test_a_watch_joins_objects_that_arrive_in_pieces() -> None:
