@@ -77,7 +77,7 @@ class Inventory:
     Files that nothing has used for `older_than` seconds are orphans; if it is None, no files are.
     """
 
-    objects: Sequence[kube.Listed]
+    objects: Sequence[kube.ListedObject]
     folders: Sequence[Folder]
     remembered: Sequence[Pod]
     volume_root: str
@@ -128,7 +128,7 @@ def _lock(lease: kube.Lease, now: float) -> Orphan:
 
 
 def _of_namespace(
-    namespace: str, listed: Sequence[kube.Listed], folder: Folder | None, row: Pod | None, around: Inventory
+    namespace: str, listed: Sequence[kube.ListedObject], folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
     objects = owner_objects(listed)
     owner = _owner(objects)

@@ -26,7 +26,7 @@ from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.lists import PagedList
 
 if TYPE_CHECKING:
-    from lfgpods.kube.objects import Event, KubeObject, Listed, Pod
+    from lfgpods.kube.objects import Event, KubeObject, ListedObject, Pod
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Kubectl:
         self._command = tuple(command)
 
     def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
-        """The objects named by REFERENCES ("kind/name", of the cluster or of NAMESPACE) that exist."""
+        """The existing objects among REFERENCES ("kind/name"), cluster-wide or in NAMESPACE."""
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
     def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
@@ -74,11 +74,11 @@ class Kubectl:
         objects = self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
         return of_kind(objects, "Pod")
 
-    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Listed]:
-        """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
+    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[ListedObject]:
+        """All objects of KINDS in the cluster that SELECTOR matches.
 
-        One remote command for each page of each kind, those of different kinds side by side; or one for everything
-        where they are SINGLE_LIST_MAX_OWNERS. Should they not be, that one is given up, and they are listed in pages.
+        Each page of each kind is one remote command; different kinds are listed side by side. If FEW objects are
+        expected, one command lists them all. If that takes too long, they are listed in pages after all.
         """
         _load_types()
         if few:
@@ -86,7 +86,7 @@ class Kubectl:
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
         return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[Listed]:
+    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[ListedObject]:
         for _ in range(MOST_PAGES):
             pending = [one for one in lists if not one.complete]
             if not pending:
@@ -110,7 +110,7 @@ class Kubectl:
             raise bad_answer(self.host, str(error)) from error
 
     def get_all(self, kind: str, selector: str = "") -> list[KubeObject]:
-        """All objects of a KIND of the cluster's own, or those that SELECTOR matches."""
+        """The cluster-wide objects of a KIND that SELECTOR matches, or all of them."""
         return self._objects("get", kind, *(["-l", selector] if selector else []), "-o", "json", *_API)
 
     def get_warnings(self, namespace: str) -> list[Event]:
@@ -226,10 +226,10 @@ class Kubectl:
             raise still_there((reference,), namespace, timeout) from error
 
     def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Pod | None]:
-        """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None after each TICK in between.
+        """Yield each pod of NAMESPACE that SELECTOR matches, now and whenever it changes, and None after each TICK.
 
-        A pod that goes away comes a last time as it was.
-        Ends after TIMEOUT seconds, or earlier when the API server closes the watch.
+        A pod that is removed comes a last time, as it was. Ends after TIMEOUT seconds, or earlier if the API server
+        closes the watch.
         """
         limit = f"--request-timeout={max(1, int(timeout) + 5)}s"
         argv = self._argv("get", "pods", "-n", namespace, "-l", selector, "--watch", "-o", "json", limit)
@@ -261,7 +261,7 @@ class Kubectl:
         return self.host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
-        """What kubectl meant when an exec ended before anything ran in the pod."""
+        """The error of an exec that ended before anything ran in the pod."""
         return kubectl_error(Completed(exit_code, b"", stderr), self._command)
 
     def _argv(self, *words: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from lfgpods.kube.objects import Listed
+    from lfgpods.kube.objects import ListedObject
 
 PAGE = 5_000
 """Objects in a page. Each page costs the start of a kubectl, and the API server holds one in memory."""
@@ -41,7 +41,7 @@ class PagedList:
         self._limit = PAGE
         self._continue = ""
         self._page = bytearray()
-        self.objects: list[Listed] = []
+        self.objects: list[ListedObject] = []
         self.complete = False
 
     @property

@@ -268,9 +268,9 @@ class OtherObject(_Part):
     metadata: Metadata
 
 
-Listed: TypeAlias = Namespace | PersistentVolume | PersistentVolumeClaim | Deployment | Service | Pod | Lease
+ListedObject: TypeAlias = Namespace | PersistentVolume | PersistentVolumeClaim | Deployment | Service | Pod | Lease
 """An object of one of the kinds that lfgpods lists in the whole cluster."""
-KubeObject: TypeAlias = Listed | Event | OtherObject
+KubeObject: TypeAlias = ListedObject | Event | OtherObject
 
 _TYPES: dict[str, Any] = {
     one.kind: one
@@ -288,7 +288,7 @@ def read_object(document: Any) -> KubeObject:
     try:
         found = msgspec.convert(document, type)
     except msgspec.ValidationError:
-        found = msgspec.convert(_without_nulls(document), type)
+        found = msgspec.convert(_without_nulls(document), type)  # seldom: Kubernetes leaves most empty fields out
     return found
 
 
@@ -307,7 +307,7 @@ class ListMetadata(_Part):
     continue_: str = field(name="continue", default="")
 
 
-class ObjectList(_Part, Generic[T]):
+class ListPage(_Part, Generic[T]):
     """One page of a list."""
 
     kind: str
@@ -315,7 +315,7 @@ class ObjectList(_Part, Generic[T]):
     items: list[T]
 
 
-def read_list(page: bytes | bytearray, kind: str) -> ObjectList[Listed]:
+def read_list(page: bytes | bytearray, kind: str) -> ListPage[ListedObject]:
     """PAGE, the JSON of a list of KIND, or of several kinds if KIND is empty.
 
     The API server leaves the kind out of the items of a list of one kind. Raises ValueError, TypeError or
@@ -325,14 +325,14 @@ def read_list(page: bytes | bytearray, kind: str) -> ObjectList[Listed]:
     try:
         return decoder.decode(page)
     except msgspec.ValidationError:
-        found: ObjectList[Listed] = msgspec.convert(_without_nulls(json.loads(page)), decoder.type)
+        found: ListPage[ListedObject] = msgspec.convert(_without_nulls(json.loads(page)), decoder.type)
         return found
 
 
 @cache
-def _list_decoder(kind: str) -> msgspec.json.Decoder[ObjectList[Listed]]:
-    item: Any = _TYPES[kind] if kind else Listed
-    return msgspec.json.Decoder(ObjectList[item])
+def _list_decoder(kind: str) -> msgspec.json.Decoder[ListPage[ListedObject]]:
+    item: Any = _TYPES[kind] if kind else ListedObject
+    return msgspec.json.Decoder(ListPage[item])
 
 
 def _without_nulls(value: Any) -> Any:

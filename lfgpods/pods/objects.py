@@ -40,7 +40,7 @@ class OwnerObjects:
         return False
 
     @property
-    def existing(self) -> tuple[kube.Listed, ...]:
+    def existing(self) -> tuple[kube.ListedObject, ...]:
         """Those of the five objects that exist."""
         five = (self.namespace, self.volume, self.claim, self.deployment, self.service)
         return tuple(obj for obj in five if obj is not None)
@@ -71,9 +71,9 @@ def owner_objects(objects: Iterable[kube.KubeObject]) -> OwnerObjects:
     return OwnerObjects(**found, pods=tuple(of_kind(objects, "Pod")))
 
 
-def group_by_namespace(objects: Iterable[kube.Listed]) -> dict[str, list[kube.Listed]]:
+def group_by_namespace(objects: Iterable[kube.ListedObject]) -> dict[str, list[kube.ListedObject]]:
     """OBJECTS by namespace: a volume's is that of its claim, and a namespace's is itself."""
-    groups: dict[str, list[kube.Listed]] = {}
+    groups: dict[str, list[kube.ListedObject]] = {}
     for obj in objects:
         if obj.kind == "Namespace":
             namespace = obj.metadata.name

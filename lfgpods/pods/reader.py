@@ -37,7 +37,7 @@ from lfgpods.volumes import folders
 from lfgpods.volumes.provisioned import ProvisionedVolumes
 
 if TYPE_CHECKING:
-    from lfgpods.kube.objects import KubeObject, Listed
+    from lfgpods.kube.objects import KubeObject, ListedObject
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class PodReader:
         found = [self.pod(owner, objects) for (owner, _), objects in zip(known, complete, strict=True)]
         return sorted(found, key=lambda pod: pod.namespace)
 
-    def everything(self, kinds: Sequence[str], expected: int) -> list[Listed]:
+    def everything(self, kinds: Sequence[str], expected: int) -> list[ListedObject]:
         """What lfgpods reads of all objects of KINDS in the cluster that carry its labels, of about EXPECTED owners."""
         labels = selector(self._settings.instance)
         return self.kubectl.get_everywhere(kinds, labels, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)

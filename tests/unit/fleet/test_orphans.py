@@ -15,7 +15,7 @@ from lfgpods.core.settings import load_settings
 from lfgpods.fleet.orphans import Inventory, Kind, Orphan, find_orphans
 from lfgpods.kube.labels import DELETED_AT, MANAGED_BY, MANAGER, OWNER_ID, OWNER_KIND, PURGING, labels_for, owner_record
 from lfgpods.kube.nodes import Node, node_affinity
-from lfgpods.kube.objects import Listed, read_object
+from lfgpods.kube.objects import ListedObject, read_object
 from lfgpods.pods.lock import PROCESS
 from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import pod_of
@@ -32,8 +32,8 @@ def moment(days_ago: float) -> str:
     return datetime.fromtimestamp(NOW - days_ago * DAY, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read(document: dict[str, Any]) -> Listed:
-    return cast(Listed, read_object(document))
+def read(document: dict[str, Any]) -> ListedObject:
+    return cast(ListedObject, read_object(document))
 
 
 def make(
@@ -43,7 +43,7 @@ def make(
     *,
     labels: dict[str, str] | None = None,
     spec: dict[str, Any] | None = None,
-) -> Listed:
+) -> ListedObject:
     """An object of OWNER of KIND, with more ANNOTATIONS and LABELS, and with the fields of SPEC."""
     metadata: dict[str, Any] = {
         "name": name,
@@ -76,7 +76,7 @@ def row() -> Pod:
 
 
 def find(
-    objects: list[Listed], folders: list[Folder], rows: list[Pod] | None = None, older_than: float | None = None
+    objects: list[ListedObject], folders: list[Folder], rows: list[Pod] | None = None, older_than: float | None = None
 ) -> list[Orphan]:
     return find_orphans(Inventory(objects, folders, rows or [], ROOT, NOW, older_than))
 
@@ -161,7 +161,7 @@ def test_a_folder_that_another_volume_uses_is_no_orphan() -> None:
     assert [orphan.kind for orphan in find([other], [folder(filled=False)])] == [Kind.NAMESPACE]
 
 
-def lease(process: str, days: float = 0) -> Listed:
+def lease(process: str, days: float = 0) -> ListedObject:
     document = {
         "kind": "Lease",
         "metadata": {"name": f"lfgpods-{NAMES.namespace}", "resourceVersion": "1", "annotations": {PROCESS: process}},
