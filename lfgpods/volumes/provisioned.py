@@ -6,13 +6,12 @@ The cluster names them, so they are known by the claim that is bound to them, or
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object, metadata
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.progress import OnStep
 from lfgpods.core.spec import PodSpec
 from lfgpods.kube.diagnosis import is_terminating
 from lfgpods.kube.kubectl import Kubectl
@@ -87,19 +86,19 @@ class ProvisionedVolumes:
         }
         return self._kubectl.patch(f"persistentvolume/{claim['spec']['volumeName']}", names.namespace, ours)
 
-    def free(self, volume: Object, on_step: OnStep) -> None:
+    def free(self, volume: Object, operation: Operation) -> None:
         """Have VOLUME, whose claim is gone, wait for the next claim of the same name.
 
         A claim that names a volume which the binder does not know to be free yet waits for a resync of 15 seconds.
         """
         name = volume["metadata"]["name"]
-        on_step("giving the kept volume to a new claim")
+        operation.on_step("giving the kept volume to a new claim")
         if (volume["spec"].get("claimRef") or {}).get("uid"):
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
             volume = self._kubectl.patch(f"persistentvolume/{name}", "default", freed)
-        deadline = time.monotonic() + AVAILABLE_WITHIN
+        waiting = operation.within(AVAILABLE_WITHIN)
         while (volume.get("status") or {}).get("phase") != "Available":
-            if time.monotonic() >= deadline:
+            if waiting.expired:
                 raise TimeLimitError(
                     f"the PersistentVolume {name} did not become free within {AVAILABLE_WITHIN:g} s",
                     f"The files are kept. See kubectl describe pv {name}; then create again.",
@@ -116,15 +115,15 @@ class ProvisionedVolumes:
         begun = {"metadata": {"annotations": {PURGING: "true"}}, "spec": spec}
         self._kubectl.patch(f"persistentvolume/{volume['metadata']['name']}", "default", begun)
 
-    def end_purge(self, volume: Object, deadline: float, on_step: OnStep) -> None:
+    def end_purge(self, volume: Object, operation: Operation) -> None:
         """Wait until VOLUME is gone. Raises TimeLimitError that says what remains."""
         name = volume["metadata"]["name"]
-        on_step("waiting for the disk to be removed")
+        operation.on_step("waiting for the disk to be removed")
         while found := self._kubectl.get([f"persistentvolume/{name}"], "default"):
             now = found[0]
             if now["spec"].get("persistentVolumeReclaimPolicy") != "Delete" and not is_terminating(now):
                 self.begin_purge(now)  # somebody kept it meanwhile, who came too late
-            if time.monotonic() >= deadline:
+            if operation.expired:
                 status = now.get("status") or {}
                 told = ": ".join(filter(None, (status.get("phase"), status.get("message"))))
                 raise TimeLimitError(
