@@ -79,14 +79,14 @@ class GarbageCollector:
         elif orphan.owner is None:
             self._remover.remove_set_aside(orphan.name)
         else:
-            with self._reader.locked(orphan.owner, Operation(TIMEOUT, on_step)) as (lock, snapshot):
+            with self._reader.locked(orphan.owner, Operation(TIMEOUT, on_step)) as (lock, objects):
                 operation = Operation(TIMEOUT, on_step)
-                looked = self._remover.looks_for_folders or not snapshot.provisioned
+                looked = self._remover.looks_for_folders or not objects.provisioned
                 name = names_of(orphan.owner).namespace
                 row = self._store().find(orphan.owner)
                 now = replace(
                     inventory,
-                    objects=snapshot.objects,
+                    objects=objects.objects,
                     folders=self._reader.folders(name=name, measured=True) if looked else [],
                     remembered=[row] if row else [],
                     now=time.time(),
@@ -94,8 +94,8 @@ class GarbageCollector:
                 if not any(one.kind is orphan.kind and one.removable for one in find_orphans(now)):
                     raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
                 if orphan.kind is Kind.WORKLOAD:
-                    self._remover.delete(orphan.owner, snapshot, operation)
+                    self._remover.delete(orphan.owner, objects, operation)
                     return
                 if orphan.kind is not Kind.RECORD:
-                    self._remover.purge(orphan.owner, snapshot, lock, operation)
+                    self._remover.purge(orphan.owner, objects, lock, operation)
                 self._store().forget([orphan.owner])

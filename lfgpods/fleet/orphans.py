@@ -124,61 +124,61 @@ def _lock(lease: Object, now: float) -> Orphan:
 def _of_namespace(
     namespace: str, objects: Sequence[Object], folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
-    snapshot = owner_objects(objects)
-    owner = _owner(snapshot)
+    objects = owner_objects(objects)
+    owner = _owner(objects)
     if owner is None or names_of(owner).namespace != namespace:
         name = f"{objects[0]['kind'].lower()}/{objects[0]['metadata']['name']}"
         yield Orphan(Kind.NAMESPACE, name, "it carries lfgpods' label, and does not say whose it is", False)
-    elif snapshot.deployment is not None:
+    elif objects.deployment is not None:
         return
-    elif snapshot.volume is None and snapshot.provisioned:
+    elif objects.volume is None and objects.provisioned:
         why = "it is bound, and not marked as lfgpods' own yet; create or delete does that"
         yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
-    elif snapshot.volume is None and not (folder and folder.filled):
+    elif objects.volume is None and not (folder and folder.filled):
         yield Orphan(Kind.NAMESPACE, namespace, "a create was cut short before it had a volume", True, owner)
-    elif snapshot.volume is not None:
-        if snapshot.service is not None:
+    elif objects.volume is not None:
+        if objects.service is not None:
             yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was cut short", True, owner)
-        yield from _kept(owner, snapshot, folder, row, around)
+        yield from _kept(owner, objects, folder, row, around)
 
 
 def _kept(
-    owner: Owner, snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
+    owner: Owner, objects: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
     """The volume of a pod that was deleted: listed where it is old enough, or not whole any more."""
-    assert snapshot.volume is not None
-    name, path = snapshot.volume["metadata"]["name"], _volume_path(snapshot.volume)
-    if snapshot.provisioned:
-        yield from _kept_by_class(owner, snapshot, row, around)
+    assert objects.volume is not None
+    name, path = objects.volume["metadata"]["name"], _volume_path(objects.volume)
+    if objects.provisioned:
+        yield from _kept_by_class(owner, objects, row, around)
         return
-    tied = nodes_of(snapshot.volume)
+    tied = nodes_of(objects.volume)
     here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
     size = folder.size if folder else None
-    if here and folder is None and PURGING in metadata(snapshot.volume, "annotations"):
+    if here and folder is None and PURGING in metadata(objects.volume, "annotations"):
         yield Orphan(Kind.VOLUME, name, "a purge was cut short after it had removed the files", True, owner)
         return
-    age = _unused_for(snapshot, folder, row, around.now)
+    age = _unused_for(objects, folder, row, around.now)
     old = here and age is not None and around.older_than is not None and age >= around.older_than
     if old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", True, owner, age, size)
-    elif PURGING in metadata(snapshot.volume, "annotations"):
+    elif PURGING in metadata(objects.volume, "annotations"):
         why = "a purge was cut short before it touched a file; create keeps them, delete --purge removes them"
         yield Orphan(Kind.VOLUME, name, why, False, owner, age, size)
-    elif snapshot.namespace is None:
+    elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
     elif here and folder is None:
         yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
 
 
-def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
+def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
     """The same of a volume that the cluster made, of which nothing but the end of its pod is known."""
-    assert snapshot.volume is not None
-    name = snapshot.volume["metadata"]["name"]
-    age = _unused_for(snapshot, None, row, around.now)
+    assert objects.volume is not None
+    name = objects.volume["metadata"]["name"]
+    age = _unused_for(objects, None, row, around.now)
     old = age is not None and around.older_than is not None and age >= around.older_than
-    ours = read_owner(snapshot.volume) == owner
-    if PURGING in metadata(snapshot.volume, "annotations"):
-        given_up = snapshot.claim is None
+    ours = read_owner(objects.volume) == owner
+    if PURGING in metadata(objects.volume, "annotations"):
+        given_up = objects.claim is None
         why = (
             "a purge was cut short"
             if given_up
@@ -187,7 +187,7 @@ def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around
         yield Orphan(Kind.VOLUME, name, why, ours and given_up, owner, age)
     elif old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", ours, owner, age)
-    elif snapshot.namespace is None:
+    elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
 
@@ -206,8 +206,8 @@ def _folder(folder: Folder, around: Inventory) -> Orphan:
     return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
 
 
-def _owner(snapshot: OwnerObjects) -> Owner | None:
-    for obj in (snapshot.namespace, snapshot.volume):
+def _owner(objects: OwnerObjects) -> Owner | None:
+    for obj in (objects.namespace, objects.volume):
         if obj is not None and (owner := read_owner(obj)) is not None:
             return owner
     return None
@@ -222,9 +222,9 @@ def _volume_path(volume: Object) -> str:
     return str(((volume.get("spec") or {}).get("hostPath") or {}).get("path") or "")
 
 
-def _unused_for(snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
+def _unused_for(objects: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
     """Seconds since anything is known to have used the volume; None where nothing is known of its end."""
-    deleted = _moment(metadata(snapshot.namespace, "annotations").get(DELETED_AT))
+    deleted = _moment(metadata(objects.namespace, "annotations").get(DELETED_AT))
     if deleted is None and (folder is None or folder.changed is None):
         return None
     used = _moment(row.last_used_at) if row else None

@@ -87,24 +87,24 @@ class PodLifecycle:
         pod_name = remembered.pod_name if remembered else None
         on_step("looking at what is there")
         if pod_name is not None:
-            snapshot = self._reader.read(owner, pod_name)
-            if not is_marked_deleted(snapshot) and (running := self._existing_pod(owner, wanted, snapshot)):
+            objects = self._reader.read(owner, pod_name)
+            if not is_marked_deleted(objects) and (running := self._existing_pod(owner, wanted, objects)):
                 return running
         taking = self._reader.locked(owner, operation.at_least(1.0), pod_name=pod_name, to_render=spec)
-        with taking as (lock, snapshot):
+        with taking as (lock, objects):
             notices: tuple[str, ...] = ()
-            snapshot = self._deployer.retain(owner, snapshot)
-            if found := self._remover.end_interrupted_purge(owner, snapshot, lock, operation.within(TIMEOUT)):
-                notices, snapshot = (found,), self._reader.read(owner)
-            if running := self._existing_pod(owner, wanted, snapshot):
-                self._remover.unmark(owner, snapshot)
+            objects = self._deployer.retain(owner, objects)
+            if found := self._remover.end_interrupted_purge(owner, objects, lock, operation.within(TIMEOUT)):
+                notices, objects = (found,), self._reader.read(owner)
+            if running := self._existing_pod(owner, wanted, objects):
+                self._remover.unmark(owner, objects)
                 return replace(running, notices=notices)
-            spec, _ = plan_update(request, self._reader.pod(owner, snapshot).spec, snapshot)
-            if spec.storage_class and remembered and not snapshot.exists:
+            spec, _ = plan_update(request, self._reader.pod(owner, objects).spec, objects)
+            if spec.storage_class and remembered and not objects.exists:
                 self._remover.check_no_folder(owner, remembered.volume)
-            self._deployer.check_reach(snapshot, spec, operation)
-            snapshot = self._deployer.wait_for_terminations(owner, snapshot, operation.at_least(1.0))
-            pod = self._deploy(owner, wanted, snapshot, lock, operation)
+            self._deployer.check_reach(objects, spec, operation)
+            objects = self._deployer.wait_for_terminations(owner, objects, operation.at_least(1.0))
+            pod = self._deploy(owner, wanted, objects, lock, operation)
         return replace(pod, notices=notices + pod.notices)
 
     def delete(
@@ -117,24 +117,24 @@ class PodLifecycle:
         """
         known = self._store().find(owner)
         on_step("looking at what is there")
-        with self._reader.locked(owner, Operation(timeout, on_step)) as (lock, snapshot):
+        with self._reader.locked(owner, Operation(timeout, on_step)) as (lock, objects):
             operation = Operation(timeout, on_step)  # the deletion has all of it, however long the lock took
-            pod = self._reader.pod(owner, snapshot)
-            if not (snapshot.exists or known or (purge and self._remover.has_folder(owner))):
+            pod = self._reader.pod(owner, objects)
+            if not (objects.exists or known or (purge and self._remover.has_folder(owner))):
                 raise no_such_pod(owner)
             with record_change(self._store(), Action.PURGE if purge else Action.DELETE, owner):
                 remover = self._remover
-                snapshot = self._deployer.retain(owner, snapshot)
-                if not purge and remover.end_interrupted_purge(owner, snapshot, lock, operation):
-                    snapshot = self._reader.read(owner)
+                objects = self._deployer.retain(owner, objects)
+                if not purge and remover.end_interrupted_purge(owner, objects, lock, operation):
+                    objects = self._reader.read(owner)
                 lock.check()
                 self._shells.close(pod.namespace)
                 if purge:
-                    remover.purge(owner, snapshot, lock, operation)
+                    remover.purge(owner, objects, lock, operation)
                 else:
-                    remover.delete(owner, snapshot, operation)
+                    remover.delete(owner, objects, operation)
             with log_store_errors():
-                if purge or not (snapshot.volume or snapshot.claim):
+                if purge or not (objects.volume or objects.claim):
                     self._store().forget([owner])
                 else:
                     self._store().remember(pod.without_workload())
@@ -147,29 +147,29 @@ class PodLifecycle:
         """
         remembered = self._store().find(owner)
         try:
-            snapshot = self._reader.read(owner, remembered.pod_name if remembered else None)
+            objects = self._reader.read(owner, remembered.pod_name if remembered else None)
         except LfgpodsError as error:
             if remembered and is_unreachable(error):
                 return replace(remembered, status=State.UNKNOWN, reason=error.message)
             raise
-        if not snapshot.exists:
+        if not objects.exists:
             self._store().forget([owner])
             raise no_such_pod(owner)
-        snapshot = self._deployer.try_retain(owner, snapshot)
-        return save(self._store(), self._reader.pod(owner, snapshot))
+        objects = self._deployer.try_retain(owner, objects)
+        return save(self._store(), self._reader.pod(owner, objects))
 
     def _deploy(
         self,
         owner: Owner,
         wanted: _Wanted,
-        snapshot: OwnerObjects,
+        objects: OwnerObjects,
         lock: OwnerLock,
         operation: Operation,
     ) -> Pod:
         """Apply the manifests of the pod that is WANTED, release LOCK, and wait until the pod is ready, if asked to."""
-        pod = self._reader.pod(owner, snapshot)
-        spec, differences = plan_update(wanted.request, pod.spec, snapshot)
-        drawn = self._deployer.render(owner, spec, wanted.conversation_id or pod.conversation_id, snapshot)
+        pod = self._reader.pod(owner, objects)
+        spec, differences = plan_update(wanted.request, pod.spec, objects)
+        drawn = self._deployer.render(owner, spec, wanted.conversation_id or pod.conversation_id, objects)
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store().has_volumes_in(self._settings.volume_root)
@@ -177,7 +177,7 @@ class PodLifecycle:
             self._store().remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
-            made, notices = self._deployer.apply(owner, drawn, snapshot, lock, operation, root_is_made=root_is_made)
+            made, notices = self._deployer.apply(owner, drawn, objects, lock, operation, root_is_made=root_is_made)
             if wanted.wait:
                 of_class = drawn.volume is None
                 try:
@@ -197,18 +197,18 @@ class PodLifecycle:
             pod = save(self._store(), self._reader.pod(owner, made))
         return replace(pod, differences=differences, notices=notices)
 
-    def _existing_pod(self, owner: Owner, wanted: _Wanted, snapshot: OwnerObjects) -> Pod | None:
+    def _existing_pod(self, owner: Owner, wanted: _Wanted, objects: OwnerObjects) -> Pod | None:
         """Return the pod, with its differences from what is WANTED, if it runs and is not to be changed."""
-        pod = self._reader.pod(owner, snapshot)
+        pod = self._reader.pod(owner, objects)
         if pod.status is not State.RUNNING:
             return None
-        pod = self._reader.pod(owner, self._deployer.retain(owner, snapshot))
+        pod = self._reader.pod(owner, self._deployer.retain(owner, objects))
         differences = wanted.request.differences(pod.spec)
         if differences and wanted.update:
             return None
-        if not is_managed(snapshot.namespace or {}):
-            drawn = self._deployer.render(owner, pod.spec, wanted.conversation_id or pod.conversation_id, snapshot)
-            self._deployer.label(drawn, snapshot)
+        if not is_managed(objects.namespace or {}):
+            drawn = self._deployer.render(owner, pod.spec, wanted.conversation_id or pod.conversation_id, objects)
+            self._deployer.label(drawn, objects)
         return replace(save(self._store(), pod), differences=differences)
 
 

@@ -66,7 +66,7 @@ _FIELDS = {
 
 
 def owner_objects(objects: Sequence[Object]) -> OwnerObjects:
-    """The snapshot that one owner's objects make up."""
+    """The objects that one owner's objects make up."""
     found: dict[str, Any] = {_FIELDS[obj["kind"]]: obj for obj in objects if obj["kind"] in _FIELDS}
     pods = tuple(obj for obj in objects if obj["kind"] == "Pod")
     return OwnerObjects(**found, pods=pods)
@@ -87,42 +87,42 @@ def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
     return groups
 
 
-def recorded_spec(snapshot: OwnerObjects) -> PodSpec | None:
+def recorded_spec(objects: OwnerObjects) -> PodSpec | None:
     """What the annotations say that the pod was asked to be."""
-    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume, snapshot.claim) if obj)
+    records = (read_spec(obj) for obj in (objects.namespace, objects.volume, objects.claim) if obj)
     return next(filter(None, records), None)
 
 
-def storage_class(snapshot: OwnerObjects) -> str | None:
+def storage_class(objects: OwnerObjects) -> str | None:
     """The class that the volume is of, or is to be of; None for a folder of the host."""
-    volume, claim = snapshot.volume, snapshot.claim
-    if snapshot.provisioned:
+    volume, claim = objects.volume, objects.claim
+    if objects.provisioned:
         of_class = (volume or claim or {})["spec"].get("storageClassName")
         return str(of_class) if of_class else None
     if volume is not None or (claim is not None and claim["spec"].get("volumeName")):
         return None
-    recorded = recorded_spec(snapshot)
+    recorded = recorded_spec(objects)
     return recorded.storage_class if recorded else None
 
 
-def volume_place(snapshot: OwnerObjects, names: Names, volume_root: str, of_class: str | None) -> str:
+def volume_place(objects: OwnerObjects, names: Names, volume_root: str, of_class: str | None) -> str:
     """Where the data lies, for people: a folder of the host, or the name of what the cluster made OF_CLASS."""
     if of_class is None:
-        return volume_folder(snapshot, names, volume_root)
-    bound = ((snapshot.claim or {}).get("spec") or {}).get("volumeName")
-    name = snapshot.volume["metadata"]["name"] if snapshot.volume else bound
+        return volume_folder(objects, names, volume_root)
+    bound = ((objects.claim or {}).get("spec") or {}).get("volumeName")
+    name = objects.volume["metadata"]["name"] if objects.volume else bound
     return f"persistentvolume/{name}" if name else f"persistentvolumeclaim/{names.claim}"
 
 
-def volume_folder(snapshot: OwnerObjects, names: Names, volume_root: str) -> str:
+def volume_folder(objects: OwnerObjects, names: Names, volume_root: str) -> str:
     """Where the data lies: the folder that the PersistentVolume names, else the one that it would be given."""
-    path = (((snapshot.volume or {}).get("spec") or {}).get("hostPath") or {}).get("path")
+    path = (((objects.volume or {}).get("spec") or {}).get("hostPath") or {}).get("path")
     return str(path) if path else names.folder(volume_root)
 
 
-def is_marked_deleted(snapshot: OwnerObjects) -> bool:
+def is_marked_deleted(objects: OwnerObjects) -> bool:
     """Whether the namespace says since when there has been no pod."""
-    return DELETED_AT in metadata(snapshot.namespace, "annotations")
+    return DELETED_AT in metadata(objects.namespace, "annotations")
 
 
 def not_the_owner(message: str) -> KubernetesError:

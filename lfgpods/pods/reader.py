@@ -110,28 +110,28 @@ class PodReader:
         for obj in found:
             self.has_provisioned |= PROVISIONED in metadata(obj, "annotations")
         others = [obj for obj in found if obj["kind"] == "Namespace" and obj["metadata"]["name"] != names.namespace]
-        snapshot = owner_objects([obj for obj in found if obj not in others])
-        self._check_instance(snapshot)
-        if snapshot.volume is None and snapshot.provisioned and snapshot.claim is not None:
-            snapshot = replace(snapshot, volume=self.provisioned.of_claim(snapshot.claim))
-        elif snapshot.volume is None and self._may_be_left_behind and not is_bound(snapshot.claim):
-            snapshot = replace(snapshot, volume=self.provisioned.left_behind(owner))
-        if snapshot.namespace is None:
-            return snapshot
-        stated = read_owner(snapshot.namespace)
+        objects = owner_objects([obj for obj in found if obj not in others])
+        self._check_instance(objects)
+        if objects.volume is None and objects.provisioned and objects.claim is not None:
+            objects = replace(objects, volume=self.provisioned.of_claim(objects.claim))
+        elif objects.volume is None and self._may_be_left_behind and not is_bound(objects.claim):
+            objects = replace(objects, volume=self.provisioned.left_behind(owner))
+        if objects.namespace is None:
+            return objects
+        stated = read_owner(objects.namespace)
         if stated is not None and stated != owner:
             raise not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
-        if not is_managed(snapshot.namespace) and len(snapshot.objects) == 1:
+        if not is_managed(objects.namespace) and len(objects.objects) == 1:
             raise not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
-        if ready_pod(snapshot.pods) is None:
+        if ready_pod(objects.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
-            snapshot = replace(snapshot, pods=tuple(pods))
-        return self._with_nodes(snapshot)[0]
+            objects = replace(objects, pods=tuple(pods))
+        return self._with_nodes(objects)[0]
 
-    def _check_instance(self, snapshot: OwnerObjects) -> None:
+    def _check_instance(self, objects: OwnerObjects) -> None:
         """Raise KubernetesError if the namespace or the volume belongs to another installation."""
         ours = self._settings.instance
-        for obj in (snapshot.namespace, snapshot.volume):
+        for obj in (objects.namespace, objects.volume):
             if obj is not None and (theirs := instance_of(obj)) != ours:
                 which = f"belongs to the instance {theirs}" if theirs else f"does not belong to the instance {ours}"
                 raise not_the_owner(f"the {obj['kind']} {obj['metadata']['name']} {which}")
@@ -159,10 +159,10 @@ class PodReader:
         ]
         return references if self.lock_namespace in references else [self.lock_namespace, *references]
 
-    def pod(self, owner: Owner, snapshot: OwnerObjects) -> Pod:
+    def pod(self, owner: Owner, objects: OwnerObjects) -> Pod:
         settings = self._settings
         address = self.host.address
-        return pod_of(owner, names_of(owner), snapshot, address, settings.defaults, settings.volume_root)
+        return pod_of(owner, names_of(owner), objects, address, settings.defaults, settings.volume_root)
 
     def exit_reason(self, owner: Owner, pod_name: str) -> str | None:
         """In words, what happened to a pod that is not what it was; None where it still runs."""
@@ -180,13 +180,13 @@ class PodReader:
         """Every owner's pod and kept volume in the cluster, by namespace; about EXPECTED, or 0 where nobody knows."""
         known = []
         for namespace, objects in group_by_namespace(self.everything(_KINDS, expected)).items():
-            snapshot = owner_objects(objects)
-            proof = snapshot.namespace or snapshot.volume
+            objects = owner_objects(objects)
+            proof = objects.namespace or objects.volume
             owner = read_owner(proof) if proof else None
             if owner is not None and names_of(owner).namespace == namespace:
-                known.append((owner, snapshot))
-        snapshots = self._with_nodes(*(snapshot for _, snapshot in known))
-        found = [self.pod(owner, snapshot) for (owner, _), snapshot in zip(known, snapshots, strict=True)]
+                known.append((owner, objects))
+        snapshots = self._with_nodes(*(objects for _, objects in known))
+        found = [self.pod(owner, objects) for (owner, _), objects in zip(known, snapshots, strict=True)]
         return sorted(found, key=lambda pod: pod.namespace)
 
     def everything(self, kinds: Sequence[str], expected: int) -> list[Object]:

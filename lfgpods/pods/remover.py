@@ -41,66 +41,66 @@ class PodRemover:
         self._placement = reader.placement
         self._provisioned = reader.provisioned
 
-    def delete(self, owner: Owner, snapshot: OwnerObjects, operation: Operation) -> None:
+    def delete(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
         names = names_of(owner)
-        if snapshot.deployment or snapshot.service:
+        if objects.deployment or objects.service:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             namespace = f"namespace/{names.namespace}"
             noted = self._kubectl.annotate_step(namespace, names.namespace, DELETED_AT, moment)
             self._kubectl.delete(workload, names.namespace, before=[noted])
-        if snapshot.namespace:
-            wait_ended(self._kubectl, names, snapshot.pods, operation)
+        if objects.namespace:
+            wait_ended(self._kubectl, names, objects.pods, operation)
 
-    def unmark(self, owner: Owner, snapshot: OwnerObjects) -> None:
+    def unmark(self, owner: Owner, objects: OwnerObjects) -> None:
         """Take the moment of a deletion away that was cut short before it deleted anything."""
-        if is_marked_deleted(snapshot):
+        if is_marked_deleted(objects):
             names = names_of(owner)
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
-    def purge(self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, operation: Operation) -> bool:
+    def purge(self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
         names = names_of(owner)
-        if storage_class(snapshot) is not None:
-            self._check_provisioned(owner, snapshot)
+        if storage_class(objects) is not None:
+            self._check_provisioned(owner, objects)
             lock.check()
-            if snapshot.volume:
-                self._provisioned.begin_purge(snapshot.volume)
-            self._purge_namespace(owner, snapshot, operation)
-            if snapshot.volume:
-                self._provisioned.end_purge(snapshot.volume, operation.at_least(_LAST_LOOK))
-            return snapshot.exists
-        folder = volume_folder(snapshot, names, self._settings.volume_root)
-        self._check_purge(owner, snapshot, folder)
+            if objects.volume:
+                self._provisioned.begin_purge(objects.volume)
+            self._purge_namespace(owner, objects, operation)
+            if objects.volume:
+                self._provisioned.end_purge(objects.volume, operation.at_least(_LAST_LOOK))
+            return objects.exists
+        folder = volume_folder(objects, names, self._settings.volume_root)
+        self._check_purge(owner, objects, folder)
         lock.check()
-        if snapshot.volume:
+        if objects.volume:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
-        self._purge_namespace(owner, snapshot, operation)
-        if not (snapshot.volume or self.looks_for_folders):
-            return snapshot.exists
+        self._purge_namespace(owner, objects, operation)
+        if not (objects.volume or self.looks_for_folders):
+            return objects.exists
         operation.on_step("removing the volume folder")
         removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, operation)
-        if snapshot.volume:
+        if objects.volume:
             # Last, because it is the proof of whose folder it is, should this be cut short before.
             lock.check()
             self._kubectl.delete(
                 [f"persistentvolume/{names.volume}"], names.namespace, wait=max(_LAST_LOOK, operation.left)
             )
-        return removed or snapshot.exists
+        return removed or objects.exists
 
     @property
     def looks_for_folders(self) -> bool:
         """Whether there may be volume folders of which the cluster does not know."""
         return self._settings.defaults.storage_class is None
 
-    def remove_namespace(self, owner: Owner, snapshot: OwnerObjects, operation: Operation) -> None:
+    def remove_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
 
         Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
@@ -114,16 +114,16 @@ class PodRemover:
             namespace,
         ]
         self._kubectl.delete(references, names.namespace)
-        wait_ended(self._kubectl, names, snapshot.pods, operation)
+        wait_ended(self._kubectl, names, objects.pods, operation)
         self._forget_ended_pods(owner)
         force_resync(self._kubectl, namespace, names)
         operation.on_step("waiting for the namespace to end")
         self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, operation.left))
 
-    def _purge_namespace(self, owner: Owner, snapshot: OwnerObjects, operation: Operation) -> None:
+    def _purge_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         names = names_of(owner)
-        if snapshot.namespace:
-            self.remove_namespace(owner, snapshot, operation)
+        if objects.namespace:
+            self.remove_namespace(owner, objects, operation)
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
@@ -156,30 +156,30 @@ class PodRemover:
             )
 
     def end_interrupted_purge(
-        self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, operation: Operation
+        self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation
     ) -> str | None:
         """Undo a purge that was cut short before it touched a file, and see every other one through.
 
-        Returns what was found, in words, when SNAPSHOT is out of date; None where there was no such purge.
+        Returns what was found, in words, when OBJECTS is out of date; None where there was no such purge.
         """
-        if PURGING not in metadata(snapshot.volume, "annotations"):
+        if PURGING not in metadata(objects.volume, "annotations"):
             return None
         names = names_of(owner)
-        if snapshot.provisioned and snapshot.volume is not None:
-            claim = snapshot.claim
-            if claim is not None and not is_terminating(claim) and not is_terminating(snapshot.namespace):
-                self._provisioned.undo_purge(snapshot.volume)
+        if objects.provisioned and objects.volume is not None:
+            claim = objects.claim
+            if claim is not None and not is_terminating(claim) and not is_terminating(objects.namespace):
+                self._provisioned.undo_purge(objects.volume)
                 return "a purge had been cut short before it gave up the volume; its files are still there"
-            self.purge(owner, snapshot, lock, operation)
+            self.purge(owner, objects, lock, operation)
             return "a purge had been cut short; it was seen through, and the volume is new"
-        folder = volume_folder(snapshot, names, self._settings.volume_root)
+        folder = volume_folder(objects, names, self._settings.volume_root)
         root, name = posixpath.split(folder)
-        self._check_is_here(owner, snapshot.volume)
+        self._check_is_here(owner, objects.volume)
         if folders.undo_purge(self._host, root, name, sudo=self._settings.sudo) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
             return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
-        self.purge(owner, snapshot, lock, operation)
+        self.purge(owner, objects, lock, operation)
         return "a purge had been cut short; it was seen through, and the volume is new"
 
     def remove_lock(self, namespace: str, token: str) -> None:
@@ -207,16 +207,16 @@ class PodRemover:
                 operation.on_step("waiting for the last container to end")
                 threading.Event().wait(0.5)
 
-    def _check_provisioned(self, owner: Owner, snapshot: OwnerObjects) -> None:
+    def _check_provisioned(self, owner: Owner, objects: OwnerObjects) -> None:
         """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
-        names, volume, claim = names_of(owner), snapshot.volume, snapshot.claim
+        names, volume, claim = names_of(owner), objects.volume, objects.claim
         bound_to = ((volume or {}).get("spec") or {}).get("claimRef") or {}
         by_claim = claim is not None and bound_to.get("uid") == claim["metadata"].get("uid")
         is_its_own = volume is None or by_claim or read_owner(volume) == owner
         claimed_from = (bound_to.get("namespace"), bound_to.get("name"))
         if not is_its_own or (volume is not None and claimed_from != (names.namespace, names.claim)):
             raise not_the_owner(f"nothing proves that the volume of {names.namespace} belongs to {owner}")
-        if snapshot.namespace is not None and not is_managed(snapshot.namespace):
+        if objects.namespace is not None and not is_managed(objects.namespace):
             raise not_the_owner(f"nothing proves that {names.namespace} belongs to {owner}")
 
     def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
@@ -233,16 +233,16 @@ class PodRemover:
                 code="other_node",
             )
 
-    def _check_purge(self, owner: Owner, snapshot: OwnerObjects, folder: str) -> None:
+    def _check_purge(self, owner: Owner, objects: OwnerObjects, folder: str) -> None:
         """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
 
         And VolumeError where the folder is missing and nothing shows that its disk is there.
         """
         names = names_of(owner)
         root, name = posixpath.split(folder)
-        claimed_by = (((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
+        claimed_by = (((objects.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
         volume_is_ours = name == names.namespace and claimed_by in (None, names.namespace)
-        namespace_is_ours = snapshot.namespace is None or is_managed(snapshot.namespace) or snapshot.volume is not None
+        namespace_is_ours = objects.namespace is None or is_managed(objects.namespace) or objects.volume is not None
         if not (volume_is_ours and namespace_is_ours):
             raise not_the_owner(f"nothing proves that {names.namespace} and its volume belong to {owner}")
         if root != self._settings.volume_root:
@@ -251,12 +251,12 @@ class PodRemover:
                 f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
-        if snapshot.volume and not (snapshot.volume["spec"].get("hostPath") or {}).get("path"):
+        if objects.volume and not (objects.volume["spec"].get("hostPath") or {}).get("path"):
             raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
-        self._check_is_here(owner, snapshot.volume)
-        begun = PURGING in metadata(snapshot.volume, "annotations")
+        self._check_is_here(owner, objects.volume)
+        begun = PURGING in metadata(objects.volume, "annotations")
         absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)
-        if snapshot.volume and self._look(root, name) in absent:
+        if objects.volume and self._look(root, name) in absent:
             raise folders.missing(root, name)
         for volume in self._kubectl.get_all("persistentvolumes"):
             path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""

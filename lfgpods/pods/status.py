@@ -16,15 +16,15 @@ from lfgpods.kube.nodes import Node, nodes_of, trouble_of
 from lfgpods.pods.objects import OwnerObjects, recorded_spec, storage_class, volume_place
 
 
-def actual_spec(snapshot: OwnerObjects, base: PodSpec) -> PodSpec:
+def actual_spec(objects: OwnerObjects, base: PodSpec) -> PodSpec:
     """What the pod is, as its objects have it; what they do not tell is taken from the annotations, then from BASE."""
-    known = recorded_spec(snapshot) or base
-    pod_spec = _pod_spec(snapshot.deployment)
+    known = recorded_spec(objects) or base
+    pod_spec = _pod_spec(objects.deployment)
     container = _container(pod_spec)
     resources = container.get("resources") or {}
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    capacity = (((snapshot.volume or {}).get("spec") or {}).get("capacity") or {}).get("storage")
-    ports = tuple(port["port"] for port in _service_ports(snapshot.service))
+    capacity = (((objects.volume or {}).get("spec") or {}).get("capacity") or {}).get("storage")
+    ports = tuple(port["port"] for port in _service_ports(objects.service))
     return PodSpec(
         image=container.get("image") or known.image,
         resources=Resources(
@@ -37,35 +37,35 @@ def actual_spec(snapshot: OwnerObjects, base: PodSpec) -> PodSpec:
         ports=ports or known.ports,
         restricted=_is_restricted(pod_spec, container) if pod_spec else known.restricted,
         runtime_class=pod_spec.get("runtimeClassName") if pod_spec else known.runtime_class,
-        storage_class=storage_class(snapshot) if snapshot.exists else known.storage_class,
+        storage_class=storage_class(objects) if objects.exists else known.storage_class,
     )
 
 
-def plan_update(request: Request, actual: PodSpec, snapshot: OwnerObjects) -> tuple[PodSpec, tuple[str, ...]]:
+def plan_update(request: Request, actual: PodSpec, objects: OwnerObjects) -> tuple[PodSpec, tuple[str, ...]]:
     """What a pod that is ACTUAL can be made by REQUEST, and what of it cannot be had, in words.
 
     What holds the data stays what it was made as: anything else would be a second, empty volume.
     """
     spec = request.over(actual)
     refused = []
-    if snapshot.exists and spec.storage_class != actual.storage_class:
+    if objects.exists and spec.storage_class != actual.storage_class:
         refused.append(f"storage is {storage_name(actual)} and cannot be changed to {storage_name(spec)}")
         spec = replace(spec, storage_class=actual.storage_class)
-    made = snapshot.volume or (snapshot.claim if actual.storage_class else None)
+    made = objects.volume or (objects.claim if actual.storage_class else None)
     if made and not same_quantity(spec.storage_size, actual.storage_size):
         refused.append(f"storage size is {actual.storage_size} and cannot be changed to {spec.storage_size}")
         spec = replace(spec, storage_size=actual.storage_size)
     return spec, tuple(refused)
 
 
-def pod_of(owner: Owner, names: Names, snapshot: OwnerObjects, address: str, base: PodSpec, volume_root: str) -> Pod:
-    """The pod of OWNER as SNAPSHOT shows it; ADDRESS is where node ports answer."""
-    state, reason = state_of(snapshot)
-    newest = newest_pod(snapshot.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
-    conversation = metadata(snapshot.namespace or snapshot.volume, "annotations").get(CONVERSATION_ID)
-    service = snapshot.service if state is not State.DELETED else None
+def pod_of(owner: Owner, names: Names, objects: OwnerObjects, address: str, base: PodSpec, volume_root: str) -> Pod:
+    """The pod of OWNER as OBJECTS shows it; ADDRESS is where node ports answer."""
+    state, reason = state_of(objects)
+    newest = newest_pod(objects.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
+    conversation = metadata(objects.namespace or objects.volume, "annotations").get(CONVERSATION_ID)
+    service = objects.service if state is not State.DELETED else None
     host = f"[{address}]" if ":" in address else address
-    spec = actual_spec(snapshot, base)
+    spec = actual_spec(objects, base)
     return Pod(
         owner=owner,
         conversation_id=owner.id if owner.kind is OwnerKind.CONVERSATION else conversation,
@@ -73,8 +73,8 @@ def pod_of(owner: Owner, names: Names, snapshot: OwnerObjects, address: str, bas
         status=state,
         reason=reason,
         spec=spec,
-        volume=volume_place(snapshot, names, volume_root, spec.storage_class),
-        volume_nodes=nodes_of(snapshot.volume) or frozenset(),
+        volume=volume_place(objects, names, volume_root, spec.storage_class),
+        volume_nodes=nodes_of(objects.volume) or frozenset(),
         pod_name=newest["metadata"]["name"] if newest else None,
         service_name=service["metadata"]["name"] if service else None,
         cluster_ip=service["spec"].get("clusterIP") if service else None,
@@ -83,7 +83,7 @@ def pod_of(owner: Owner, names: Names, snapshot: OwnerObjects, address: str, bas
             for port in _service_ports(service)
             if port.get("nodePort")
         ),
-        created_at=_created(snapshot.namespace or snapshot.volume),
+        created_at=_created(objects.namespace or objects.volume),
         started_at=((newest or {}).get("status") or {}).get("startTime"),
     )
 
@@ -113,23 +113,23 @@ def _created(obj: Object | None) -> str | None:
     return obj["metadata"].get("creationTimestamp") if obj else None
 
 
-def state_of(snapshot: OwnerObjects) -> tuple[State, str]:
+def state_of(objects: OwnerObjects) -> tuple[State, str]:
     """The state and, where it is not simply running, one line that says why."""
-    deployment = snapshot.deployment
-    if deployment is None or is_terminating(deployment) or is_terminating(snapshot.namespace):
-        return State.DELETED, "no pod; the data is kept" if snapshot.volume else "no pod"
+    deployment = objects.deployment
+    if deployment is None or is_terminating(deployment) or is_terminating(objects.namespace):
+        return State.DELETED, "no pod; the data is kept" if objects.volume else "no pod"
     replicas = deployment["spec"].get("replicas", 1)
     if replicas == 0:
         return State.STOPPED, "the Deployment is scaled to 0"
-    pod = newest_pod(snapshot.pods)
+    pod = newest_pod(objects.pods)
     if pod is not None:
-        if silent := _silence_of_node(pod, snapshot.nodes):
+        if silent := _silence_of_node(pod, objects.nodes):
             return State.UNKNOWN, silent
         diagnosis = diagnose(pod)
         if diagnosis.ready:
             return State.RUNNING, ""
         if diagnosis.error and diagnosis.error.code == UNSCHEDULABLE:
-            trouble = trouble_of(snapshot.nodes, snapshot.volume)
+            trouble = trouble_of(objects.nodes, objects.volume)
             return State.FAILED, trouble or diagnosis.error.message
         return (State.FAILED, diagnosis.error.message) if diagnosis.error else (State.CREATING, diagnosis.step)
     if (deployment.get("status") or {}).get("readyReplicas"):
@@ -149,10 +149,10 @@ def _silence_of_node(pod: Object, nodes: Sequence[Node]) -> str:
     return "" if node.answers else node.trouble
 
 
-def nodes_matter(snapshot: OwnerObjects) -> bool:
+def nodes_matter(objects: OwnerObjects) -> bool:
     """Whether the nodes may tell why the pod does not run: it did before, is said to end, or no node takes it."""
-    pod = newest_pod(snapshot.pods)
-    if snapshot.deployment is None or pod is None:
+    pod = newest_pod(objects.pods)
+    if objects.deployment is None or pod is None:
         return False
     diagnosis = diagnose(pod)
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
