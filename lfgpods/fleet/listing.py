@@ -13,7 +13,7 @@ from lfgpods.pods.reader import PodReader
 from lfgpods.store.journal import log_store_errors
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 def list_pods(reader: PodReader, store: Store) -> Sequence[Pod]:

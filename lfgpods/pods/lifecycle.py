@@ -31,7 +31,7 @@ from lfgpods.store.journal import log_store_errors, record_change, record_failur
 
 if TYPE_CHECKING:
     from lfgpods.pods.lock import OwnerLock
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 @dataclass(frozen=True)
