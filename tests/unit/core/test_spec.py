@@ -155,7 +155,7 @@ def test_the_storage_class_is_a_difference_and_an_empty_name_means_a_folder() ->
     assert Request().over(of_class) == of_class
     assert Request(storage_class="").over(of_class) == BASE
     assert Request(storage_class="fast").over(BASE) == of_class
-    assert Request(storage_class="fast").differences(BASE) == ("storage is a folder of the host, not of class fast",)
+    assert Request(storage_class="fast").differences(BASE) == ("storage is a folder on the host, not of class fast",)
     assert Request(storage_class="slow").differences(of_class) == ("storage is of class fast, not of class slow",)
     assert Request().differences(of_class) == ()
     with pytest.raises(UsageError, match="storage class 'No Name'"):
