@@ -1,4 +1,4 @@
-"""Open shells in pods, kept for the next command: one in an open shell takes milliseconds, a new shell takes a kubectl.
+"""Open shells in pods, kept for the next command. An open shell saves starting kubectl and costs milliseconds.
 
 A reused shell gives the same guarantees as a new one. A shell that has ended, or may be dirty, is closed before any
 part of a command is sent to it; the command then runs in a new one.
