@@ -1,4 +1,4 @@
-"""A pod as lfgpods reports it: what callers of the Python API, the store and the output all share. Pure."""
+"""A pod as the Python API, the store and the output all represent it. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lfgpods.core.spec import PodSpec
 
 
 def no_such_pod(owner: Owner) -> PodNotFoundError:
-    """The error for an owner of whom there is nothing."""
-    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")
+    """The error for an owner without a pod and without a volume."""
+    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Create one: lfgpods create {owner.option}")
 
 
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of the pod and the node port and URL at which it answers from outside."""
+    """A port of the pod, and the node port and URL to reach it from outside."""
 
     port: int
     node_port: int
@@ -27,14 +27,14 @@ class ServicePort:
 
 @dataclass(frozen=True)
 class Pod:
-    """An owner's pod at one moment; times are ISO 8601 in UTC, None where there is none."""
+    """An owner's pod at one moment. Times are ISO 8601 in UTC."""
 
     owner: Owner
     namespace: str
     status: State
     spec: PodSpec
     volume: str
-    """The volume folder on the host, or `persistentvolume/NAME` of what a storage class made."""
+    """The volume folder on the host, or `persistentvolume/NAME` of a provisioned volume."""
     reason: str = ""
     pod_name: str | None = None
     conversation_id: str | None = None
@@ -45,11 +45,11 @@ class Pod:
     started_at: str | None = None
     last_used_at: str | None = None
     volume_nodes: frozenset[str] = field(default=frozenset(), compare=False)
-    """The nodes from which the volume can be reached, by their hostname label; empty where it may be any."""
+    """The hostname labels of the nodes that can reach the volume. Empty: any node can."""
     differences: tuple[str, ...] = field(default=(), compare=False)
-    """What was asked for and is otherwise, in words; only `ensure` fills it."""
+    """How the pod differs from the request, in words. Only `ensure` fills it."""
     notices: tuple[str, ...] = field(default=(), compare=False)
-    """What was found on the way and mended, in words; only `ensure` fills it."""
+    """What `ensure` repaired on the way, in words. Only `ensure` fills it."""
 
     @property
     def project_id(self) -> str | None:
@@ -87,7 +87,7 @@ class Pod:
         }
 
     def without_workload(self) -> Pod:
-        """The pod after its Deployment and Service are gone and its volume was kept."""
+        """The pod after its Deployment and Service were deleted and its volume was kept."""
         return replace(
             self,
             status=State.DELETED,
@@ -100,7 +100,7 @@ class Pod:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable fields of the JSON and YAML output."""
+        """The fields of the JSON and YAML output; their names are stable."""
         return {
             "project_id": self.project_id,
             "conversation_id": self.conversation_id,
@@ -127,7 +127,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What was taken away: the pod, and with `purged` the data in `volume` too."""
+    """What was deleted: the pod, and if `purged`, the data in `volume` too."""
 
     owner: Owner
     namespace: str
@@ -135,7 +135,7 @@ class Deletion:
     purged: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable fields of the JSON and YAML output."""
+        """The fields of the JSON and YAML output; their names are stable."""
         return {
             "owner": f"{self.owner.kind}/{self.owner.id}",
             "namespace": self.namespace,

@@ -1,6 +1,6 @@
-"""Settings: `.env` in the current folder, overridden by the environment, into one frozen object.
+"""Settings from `.env` in the current folder and from the environment, which wins.
 
-Read when asked, never at import. An empty value counts as not set.
+Nothing is read at import. An empty value counts as not set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class SshSettings:
-    """How to reach the Kubernetes host. The secrets never show in a repr."""
+    """How to reach the Kubernetes host. A repr shows no secrets."""
 
     host: str
     port: int | None
@@ -37,12 +37,12 @@ class SshSettings:
     known_hosts: Path | None
     accept_new_host_keys: bool
     accepted_host_keys: Path
-    """The file of our own to which accept-new appends; the user's known_hosts is never written."""
+    """lfgpods' own file, to which accept-new appends. Nothing writes to the user's known_hosts."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be configured; times in seconds."""
+    """All settings. Times are in seconds."""
 
     host: HostKind | None
     ssh: SshSettings | None
@@ -53,25 +53,25 @@ class Settings:
     access_host: str | None
     volume_root: str
     database: str = field(repr=False)
-    """A path, or a PostgreSQL URL, which may hold a password."""
+    """A path or a PostgreSQL URL. The URL may hold a password."""
     templates: Path | None
     defaults: PodSpec
     hardening: Hardening
     timeout: float
     log_file: Path
     keep: float | None
-    """Seconds for which a keeper and the shells in pods wait for a next command; no keeper where it is None."""
+    """How long a keeper, and the shells in pods, wait for the next command. None: no keeper."""
     node: str | None
-    """The node that has the volume folders, where that cannot be found out."""
+    """The node with the volume folders, if lfgpods cannot find out."""
     lock_namespace: str
-    """Where the Leases are that lock an owner while its objects are changed."""
+    """The namespace of the Leases that lock an owner during a change."""
     start_grace: float = 10.0
     """How long a pod may fail to be scheduled or to pull its image before that counts as its failure."""
     instance: str | None = None
     """The name of this installation, if several share a cluster. It sees only what it made."""
 
     def require_host(self) -> HostKind:
-        """The kind of host. Raises SettingsError that says what to set when none is configured."""
+        """The kind of host. Raises SettingsError if none is configured."""
         if self.host is None:
             raise SettingsError(
                 "no Kubernetes host is configured",
@@ -81,16 +81,16 @@ class Settings:
         return self.host
 
     def require_ssh(self) -> SshSettings:
-        """The SSH settings. Raises SettingsError when there are none."""
+        """The SSH settings. Raises SettingsError if there are none."""
         if self.ssh is None:
-            raise SettingsError("LFGPODS_HOST is ssh, and no host is named", "Set K8S_SSH_HOST to its name or address.")
+            raise SettingsError("LFGPODS_HOST is ssh, but no host is set", "Set K8S_SSH_HOST to its name or address.")
         return self.ssh
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
-    """Read the settings from ENV_FILE (`.env` in the current folder) and ENVIRON (the process's).
+    """Read the settings from ENV_FILE (default `.env`) and ENVIRON (default: the process's environment).
 
-    Raises SettingsError that names the variable that is wrong.
+    Raises SettingsError, which names the variable.
     """
     values = _Values({**_read_env_file(env_file or Path(".env")), **(os.environ if environ is None else environ)})
     data_dir = _data_dir()
@@ -189,7 +189,7 @@ def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
 
 
 class _Values:
-    """The raw values, converted one by one with an error that names the variable."""
+    """The raw values. Converts one at a time, and names the variable in errors."""
 
     def __init__(self, values: Mapping[str, str | None]) -> None:
         self._values = values
@@ -223,7 +223,7 @@ def _read_env_file(path: Path) -> dict[str, str | None]:
     try:
         return dotenv_values(path, interpolate=False, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", "It has to be a readable UTF-8 text file.") from error
+        raise SettingsError(f"{path} cannot be read: {error}", "Make it a readable UTF-8 text file.") from error
 
 
 def _data_dir() -> Path:
@@ -332,7 +332,7 @@ def is_postgresql(database: str) -> bool:
 
 
 def database_place(text: str) -> str:
-    """The path or the PostgreSQL URL that TEXT is. Raises ValueError that says what it has to be."""
+    """The path or PostgreSQL URL in TEXT. Raises ValueError."""
     if is_postgresql(text):
         return text
     if re.match(r"[A-Za-z][\w+.-]*://", text):

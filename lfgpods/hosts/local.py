@@ -1,4 +1,4 @@
-"""This machine as the host: commands are child processes."""
+"""This machine as the host. Commands are child processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LocalHost:
     capacity = None
 
     def when_full(self, make_room: Callable[[], object]) -> None:
-        """It never is."""
+        """Nothing to do: this host is never full."""
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
         pipe = subprocess.PIPE
@@ -39,11 +39,11 @@ class LocalHost:
         return LocalProcess(child, ends_with_us)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to do: no connection is open."""
 
 
 class LocalProcess:
-    """A child process with its two streams."""
+    """A child process, with stdout and stderr apart."""
 
     def __init__(self, child: subprocess.Popen[bytes], ends_with_us: bool) -> None:
         self._child = child

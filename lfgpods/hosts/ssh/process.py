@@ -1,4 +1,4 @@
-"""A command on an SSH channel: bytes in, bytes out, both streams drained at the same time."""
+"""A command on an SSH channel, with stdout and stderr apart."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SshProcess:
         self._stdout = _Preamble(token)
         self._stderr = _Preamble(token)
         self.exit_code: int | None = None
-        # Not the pipe behind channel.fileno(): paramiko may write to it while close() closes it, which ends the
-        # connection for everybody, or reaches another file of that number (paramiko's issue 2271).
+        # Not the pipe of channel.fileno(): paramiko may write to it while close() closes it. That ends the whole
+        # connection, or writes to another file with the same descriptor (paramiko issue 2271).
         self._has_output = threading.Event()
         channel.in_buffer.set_event(self._has_output)
         channel.in_stderr_buffer.set_event(self._has_output)
@@ -36,7 +36,7 @@ class SshProcess:
         deadline = time.monotonic() + timeout
         channel = self._channel
         while True:
-            self._has_output.clear()  # what comes from here on sets it again
+            self._has_output.clear()  # output that arrives from here on sets it again
             raw_out = channel.recv(_CHUNK) if channel.recv_ready() else b""
             raw_err = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
             if not raw_out and not raw_err:
@@ -85,14 +85,14 @@ class SshProcess:
             said = " ".join((self._stdout.held + self._stderr.held).decode(errors="replace").split())[-200:]
             raise HostError(
                 f"the login shell on {self._host} runs no commands" + (f": {said}" if said else ""),
-                "Give the account a plain shell, and a home whose start-up files do not end it.",
+                "Give the account a plain shell, and start-up files that do not end it.",
                 code="login_shell",
             )
         return Output(ended=True)
 
 
 class _Preamble:
-    """Drops what a stream holds up to the token's line."""
+    """Drops everything in a stream up to and including the line of the token."""
 
     def __init__(self, token: bytes) -> None:
         self._token = token
