@@ -1,4 +1,4 @@
-"""A host over SSH. The only package that imports fabric and paramiko, and that knows their errors."""
+"""A host over SSH. Only this package imports fabric and paramiko, and only it handles their errors."""
 
 from __future__ import annotations
 

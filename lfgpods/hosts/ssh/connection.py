@@ -1,4 +1,4 @@
-"""Logging in: Fabric reads the configuration, and every hop's host key is checked before anything passes through it."""
+"""Log in over SSH, through gateways where ssh_config names them. Every hop's host key is checked first."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 DEFAULT_USER, DEFAULT_PORT = "root", 22
 CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 12.0
-"""For each of the banner, the key exchange and the answer to a key."""
+"""Limit in seconds for each of: the banner, the key exchange, the reply to a key."""
 CHANNEL_TIMEOUT = 15.0
 BANNER_PAUSES = (0.3, 1.0)
-"""How long to stay away from an sshd that drops connections because many log in at once (MaxStartups)."""
+"""Seconds to wait before logging in again, after sshd dropped a connection because of MaxStartups."""
 BANNER_DROPPED_WITHIN = 3.0
 UNACKNOWLEDGED_TIMEOUT = 9.0
-UNSENT = 128 << 10
-"""Bytes that may wait in the socket: what is sent during an upload waits behind no more than these."""
+UNSENT_LIMIT = 128 << 10
+"""Bytes that may queue in the socket. Anything sent during an upload waits behind at most this much."""
 
 _GATEWAYS = {"proxyjump", "proxycommand"}
 
 
 class Direct:
-    """A connection with nothing in between: what Fabric makes of it, without the time that it takes to load Fabric."""
+    """A connection without gateways. Behaves like fabric.Connection, but spares the import of Fabric."""
 
     gateway = None
 
@@ -55,10 +55,10 @@ class Direct:
         self.connect_kwargs: dict[str, Any] = {"key_filename": ssh_config.get("identityfile", [])}
         self.client = paramiko.SSHClient()
         self.transport: Any = None
-        """Of the last `open`; it can still be asked how it ended when the client has let go of it."""
+        """The transport of the last `open`. It outlives the client, so callers can still ask how it ended."""
 
     def open(self) -> None:
-        # The time is the key exchange's, for which paramiko's own limit ends with the first packet.
+        # Also limits the key exchange: paramiko's own limit covers only its first packet.
         self.client.connect(self.host, self.port, self.user, timeout=LOGIN_TIMEOUT, **self.connect_kwargs)
         self.transport = self.client.get_transport()
 
@@ -70,7 +70,7 @@ Connection: TypeAlias = "fabric.Connection | Direct"
 
 
 def log_in(settings: SshSettings) -> Connection:
-    """A connection that is open, through gateways where ssh_config names them. Raises HostError."""
+    """Return an open connection, through the gateways that ssh_config names. Raises HostError."""
     key = load_private_key(settings)
     trusted = load_trusted_keys(settings)
     connection = _configured(settings)
@@ -83,16 +83,16 @@ def log_in(settings: SshSettings) -> Connection:
 
 
 def hang_up(connection: Connection) -> None:
-    """Close a connection, open or not, without waiting for anything of the peer's."""
+    """Close a connection, open or not, without waiting for the peer."""
     if _is_connection(connection.gateway):
-        hang_up(connection.gateway)  # first, as closing a channel through it would wait for its turn to say so
-    with contextlib.suppress(Exception):  # a connection that is already broken has nothing left to say
+        hang_up(connection.gateway)  # first: closing a channel through it could block
+    with contextlib.suppress(Exception):  # the connection may be broken already
         connection.close()
-        connection.client.close()  # a login that was refused has left a transport that Fabric does not know of
+        connection.client.close()  # Fabric does not close the transport of a refused login
 
 
 def _is_connection(gateway: object) -> bool:
-    """Whether a gateway is a host to log in to, rather than a ProxyCommand or none."""
+    """Whether GATEWAY is a host to log in to, not a ProxyCommand and not None."""
     return gateway is not None and not isinstance(gateway, str)
 
 
@@ -116,16 +116,16 @@ def _configured(settings: SshSettings) -> Connection:
             gateway=False if direct else None,
         )
     except (ValueError, LookupError, RecursionError, OSError, paramiko.SSHException) as error:
-        raise config_error(f"it cannot be used for {settings.host}: {error}") from error
+        raise config_error(f"cannot be used for {settings.host}: {error}") from error
 
 
 def _is_plain_name(host: str) -> bool:
-    """Whether HOST has no user or port within it, which Fabric takes apart."""
+    """Whether HOST is a bare name; Fabric splits off a user or port."""
     return "@" not in host and host.count(":") != 1
 
 
 def _open(connection: Connection, settings: SshSettings, key: paramiko.PKey | None, trusted: TrustedKeys) -> None:
-    """Open a connection and first the gateway in front of it, each with its own host key checked."""
+    """Open the gateway first, then the connection. Checks the host key of each."""
     if _is_connection(connection.gateway):
         _open(connection.gateway, settings, key, trusted)
     trusted.install(connection.client)
@@ -144,7 +144,7 @@ def _open(connection: Connection, settings: SshSettings, key: paramiko.PKey | No
             dropped = "banner" in str(error) and time.monotonic() - start < BANNER_DROPPED_WITHIN
             if pause is None or not dropped:
                 raise translated(error, f"{connection.host}:{connection.port}", connection.user) from error
-            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only sets callers apart
+            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads callers
     connection.transport.watch()
 
 
@@ -170,7 +170,7 @@ def _transport(sock: object, **options: object) -> WatchedTransport:
     transport = WatchedTransport(sock, **options)
     transport.handshake_timeout = LOGIN_TIMEOUT
     security = transport.get_security_options()
-    # First those that need no checksum of their own, which takes both ends as long as all the rest.
+    # Prefer GCM: a cipher with a separate MAC doubles the work of both ends.
     security.ciphers = sorted(security.ciphers, key=lambda cipher: "gcm" not in cipher)
     return transport
 
@@ -184,11 +184,11 @@ def _readable(files: str | Sequence[str]) -> list[str]:
 
 
 def _socket(host: str, port: int) -> socket.socket:
-    """A TCP connection that sends at once, queues little, and ends when what it sends is not acknowledged."""
+    """Open a TCP connection that sends at once, queues little, and fails if data stays unacknowledged."""
     connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_TIMEOUT * 1000))
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
     return connected

@@ -1,7 +1,7 @@
-"""A transport that notices when its peer answers no more, and then ends.
+"""An SSH transport that closes when its peer stops answering.
 
-TCP_USER_TIMEOUT sees only data that nobody acknowledges, and paramiko's keepalive does not mind a missing answer: a
-frozen sshd, behind a gateway or not, is noticed only by asking it something and not hearing from it.
+Neither TCP_USER_TIMEOUT nor paramiko's keepalive detects a frozen sshd: TCP still acknowledges the data, and the
+keepalive ignores a missing reply. So the heartbeat sends a question and waits for packets.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from typing import Any
 import paramiko
 from paramiko.packet import Packetizer
 
-BEAT = 2.0
-SILENT_BEATS = 5
-"""A peer is given up 10 to 12 s after its last packet; it then had 8 s to answer a question.
+HEARTBEAT_INTERVAL = 2.0
+MISSED_HEARTBEATS = 5
+"""Close the transport 10 to 12 s after the peer's last packet. The peer then had 8 s to answer.
 
-Beats are counted rather than seconds, so that a process which was itself stopped does not give up a peer for that.
+Counts heartbeats, not seconds, so that a suspended lfgpods does not blame its peer.
 """
 
-
-HASTE = 24
-"""Packets until the first command runs, and a few more."""
+QUICKACK_PACKETS = 24
+"""How many packets to acknowledge at once: the login, the first command and a few more."""
 
 LOST = (OSError, EOFError, paramiko.SSHException)
-"""What paramiko raises for a connection that is gone, whichever step notices it."""
+"""The errors that paramiko raises when the connection is gone."""
 
 
-class _Listening(Packetizer):
-    """Knows whether a packet came. Any packet will do: a slow link may be busy with more urgent ones than an answer.
+class _WatchedPacketizer(Packetizer):
+    """Notes that a packet came. Any packet counts: on a slow link the reply may queue behind other data.
 
-    The first packets are acknowledged at once: sshd holds each back until the one before it is, for which the kernel
-    of this end would take 40 ms.
+    Acknowledges the first packets at once. sshd sends the next one only after the acknowledgement, which the kernel
+    would delay by 40 ms.
     """
 
     heard = False
@@ -41,28 +40,29 @@ class _Listening(Packetizer):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self._socket = sock
-        self._haste = HASTE if isinstance(sock, socket.socket) and hasattr(socket, "TCP_QUICKACK") else 0
+        can_quickack = isinstance(sock, socket.socket) and hasattr(socket, "TCP_QUICKACK")
+        self._quickacks = QUICKACK_PACKETS if can_quickack else 0
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         message = super().read_message()
         self.heard = True
-        if self._haste:
-            self._haste -= 1
-            with contextlib.suppress(OSError):  # closed meanwhile
+        if self._quickacks:
+            self._quickacks -= 1
+            with contextlib.suppress(OSError):  # the socket may be closed by now
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return message
 
     def close(self) -> None:
-        # Behind a gateway the socket is a channel, which says goodbye over a connection that may be gone by now.
+        # Behind a gateway the socket is a channel. It sends a close message, and that connection may be gone.
         with contextlib.suppress(*LOST):
             super().close()
 
 
 class WatchedTransport(paramiko.Transport):
-    """A paramiko transport with a heartbeat, from `watch` on until it ends."""
+    """A paramiko transport with a heartbeat, which starts with `watch`."""
 
     def __init__(self, sock: Any, **options: Any) -> None:
-        super().__init__(sock, packetizer_class=_Listening, **options)
+        super().__init__(sock, packetizer_class=_WatchedPacketizer, **options)
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -72,25 +72,25 @@ class WatchedTransport(paramiko.Transport):
             self._ended.set()
 
     def watch(self) -> None:
-        """Begin the heartbeat; for a transport that is logged in, as no server answers questions before."""
+        """Start the heartbeat. Call it after login: no server answers before."""
         threading.Thread(target=self._watch, name="lfgpods-heartbeat", daemon=True).start()
 
     def _watch(self) -> None:
-        listening = self.packetizer
-        assert isinstance(listening, _Listening)
+        packetizer = self.packetizer
+        assert isinstance(packetizer, _WatchedPacketizer)
         question: threading.Thread | None = None
-        silent = 0
-        while not self._ended.wait(BEAT):
-            silent = 0 if listening.heard else silent + 1
-            listening.heard = False
-            if silent == SILENT_BEATS:
+        missed = 0
+        while not self._ended.wait(HEARTBEAT_INTERVAL):
+            missed = 0 if packetizer.heard else missed + 1
+            packetizer.heard = False
+            if missed == MISSED_HEARTBEATS:
                 self.close()
                 return
-            if silent and (question is None or not question.is_alive()):
-                # A thread of its own, as to send it may wait behind an upload that is stuck.
+            if missed and (question is None or not question.is_alive()):
+                # In its own thread: sending may block behind a stuck upload.
                 question = threading.Thread(target=self._ask, name="lfgpods-question", daemon=True)
                 question.start()
 
     def _ask(self) -> None:
-        with contextlib.suppress(*LOST):  # the transport's own end tells the rest
+        with contextlib.suppress(*LOST):  # the transport ends by itself then
             self.global_request("keepalive@openssh.com", wait=True)

@@ -1,8 +1,7 @@
-"""A host over SSH: every command is a channel on one of a few connections.
+"""A host over SSH. Each command has its own channel on one of a few connections.
 
-Fabric reads the configuration and connects, through gateways where ssh_config names one; commands run on raw
-channels, because Fabric's runner decodes, rescans and replaces what passes through it. Nothing is ever retried
-that may have run.
+Fabric opens the connections that need a gateway. Commands run on raw channels, because Fabric's runner decodes and
+alters their output. A command that may have run is never retried.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from lfgpods.hosts.ssh.errors import translated
 from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
 from lfgpods.hosts.ssh.process import SshProcess
 
-# Prints a token on both streams first: what a login shell's start-up files print before it is not the answer.
+# Prints a token on both streams first. Output before the token comes from the login shell's start-up files.
 _RUN = 'echo "$0"; echo "$0" >&2; exec "$@"'
 
 logging.getLogger("paramiko").addHandler(logging.NullHandler())  # without a handler it prints tracebacks
 
 
 class SshHost:
-    """The Kubernetes host over SSH. Connects with the first command; safe for many threads."""
+    """The Kubernetes host over SSH. Connects with the first command; thread-safe."""
 
     def __init__(self, settings: SshSettings, *, access_host: str | None = None, context: str | None = None) -> None:
-        """CONTEXT, which kubectl is told by others, only sets this host's cluster apart from its others."""
+        """CONTEXT is kubectl's context. Here it only tells clusters on the same host apart."""
         self._settings = settings
         self._context = context
         self._access_host = access_host

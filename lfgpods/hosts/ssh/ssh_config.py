@@ -1,4 +1,4 @@
-"""ssh_config as OpenSSH reads it, with the files that it includes; Fabric and paramiko pass over `Include`."""
+"""Read ssh_config as OpenSSH does, with its `Include` files, which Fabric and paramiko ignore."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import paramiko
 from lfgpods.core.errors import HostError
 
 SYSTEM = Path("/etc/ssh/ssh_config")
-DEEPEST = 16
-"""As many includes within includes as OpenSSH allows."""
+MAX_INCLUDE_DEPTH = 16
+"""OpenSSH's limit for nested includes."""
 
 
 def load_ssh_config() -> paramiko.SSHConfig:
-    """The user's and the system's ssh_config; one that is missing or unreadable is passed over.
+    """Return the user's and the system's ssh_config. Skips a missing or unreadable file.
 
-    Raises HostError for what OpenSSH would refuse too.
+    Raises HostError for a file that OpenSSH would refuse too.
     """
     config = paramiko.SSHConfig()
     for path in (Path.home() / ".ssh" / "config", SYSTEM):
@@ -31,21 +31,21 @@ def load_ssh_config() -> paramiko.SSHConfig:
 
 
 def config_error(reason: str) -> HostError:
-    """The HostError for an ssh_config that cannot be followed."""
+    """Return the HostError for an ssh_config that cannot be used."""
     return HostError(
-        f"your ssh_config is not in order: {' '.join(reason.split())}",
-        "Correct the file; ssh -G HOST shows what OpenSSH makes of it.",
+        f"ssh_config is invalid: {' '.join(reason.split())}",
+        "Correct the file. To see how OpenSSH reads it: ssh -G HOST",
         code="ssh_config",
     )
 
 
 def _expanded(path: Path, folder: Path, outer: tuple[str, ...] = (), depth: int = 0) -> Iterator[str]:
-    """The lines of a file with those of the files it includes in their place.
+    """Yield the lines of a file, with each `Include` replaced by the lines of its files.
 
-    OUTER are the conditions under which the file counts at all; each of its blocks is bound to them too.
+    OUTER are the conditions around the `Include` of this file. They apply to each of its blocks too.
     """
-    if depth > DEEPEST:
-        raise config_error(f"{path} is included by itself, or too deeply")
+    if depth > MAX_INCLUDE_DEPTH:
+        raise config_error(f"{path} includes itself, or is nested too deeply")
     block = outer
     for line in _lines(path, required=depth > 0):
         setting = paramiko.SSHConfig.SETTINGS_REGEX.match(line)
@@ -72,7 +72,7 @@ def _files(patterns: str, folder: Path) -> Iterator[Path]:
     for pattern in shlex.split(patterns, comments=True):
         try:
             absolute = folder / Path(pattern).expanduser()
-        except RuntimeError as error:  # ~ of somebody who does not exist
+        except RuntimeError as error:  # ~ of an unknown user
             raise ValueError(str(error)) from error
         yield from map(Path, sorted(glob.glob(str(absolute))))
 
