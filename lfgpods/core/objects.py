@@ -1,14 +1,11 @@
-"""What every Kubernetes object has: JSON, with labels and annotations in its metadata."""
+"""The JSON of a Kubernetes object, as lfgpods writes it and as the embedded host stores it.
+
+Objects that kubectl answers with have types, see lfgpods.kube.objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 Object = dict[str, Any]
-"""A Kubernetes object as kubectl's JSON gives it."""
-
-
-def metadata(obj: Object | None, key: str) -> Mapping[str, str]:
-    """The labels or annotations (KEY) of an object, empty where it has none."""
-    return ((obj or {}).get("metadata") or {}).get(key) or {}
+"""A Kubernetes object, or a part of one, as the dict of its JSON."""

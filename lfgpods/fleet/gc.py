@@ -13,6 +13,7 @@ from lfgpods.core.owners import names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.fleet.orphans import KINDS, Inventory, Kind, Orphan, find_orphans, is_folder
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.nodes import nodes_of
 from lfgpods.pods.reader import PodReader
 from lfgpods.pods.remover import TIMEOUT, PodRemover
@@ -47,7 +48,7 @@ class GarbageCollector:
         """All that may be an orphan; OLDER_THAN in seconds, None for no kept volume at all."""
         remembered = self._store().all()
         objects = self._reader.everything(KINDS, len(remembered))
-        volumes = [obj for obj in objects if obj["kind"] == "PersistentVolume"]
+        volumes = of_kind(objects, "PersistentVolume")
         looked = self._remover.looks_for_folders or any(map(is_folder, volumes))
         here = self._reader.placement.node_here() if any(map(nodes_of, volumes)) else None
         return Inventory(
@@ -78,13 +79,13 @@ class GarbageCollector:
         elif orphan.owner is None:
             self._remover.remove_set_aside(orphan.name)
         else:
-            with self._reader.locked(orphan.owner, TIMEOUT, on_step) as (lock, snapshot):
-                looked = self._remover.looks_for_folders or not snapshot.provisioned
+            with self._reader.locked(orphan.owner, TIMEOUT, on_step) as (lock, objects):
+                looked = self._remover.looks_for_folders or not objects.provisioned
                 name = names_of(orphan.owner).namespace
                 row = self._store().find(orphan.owner)
                 now = replace(
                     inventory,
-                    objects=snapshot.objects,
+                    objects=objects.existing,
                     folders=self._reader.folders(name=name, measured=True) if looked else [],
                     remembered=[row] if row else [],
                     now=time.time(),
@@ -92,8 +93,8 @@ class GarbageCollector:
                 if not any(one.kind is orphan.kind and one.removable for one in find_orphans(now)):
                     raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
                 if orphan.kind is Kind.WORKLOAD:
-                    self._remover.delete(orphan.owner, snapshot, TIMEOUT, on_step)
+                    self._remover.delete(orphan.owner, objects, TIMEOUT, on_step)
                     return
                 if orphan.kind is not Kind.RECORD:
-                    self._remover.purge(orphan.owner, snapshot, lock, TIMEOUT, on_step)
+                    self._remover.purge(orphan.owner, objects, lock, TIMEOUT, on_step)
                 self._store().forget([orphan.owner])

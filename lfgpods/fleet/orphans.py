@@ -1,7 +1,7 @@
-"""What belongs to nobody: an honest list out of cluster, volume folders and store. Pure; removes nothing.
+"""Finds orphans, which belong to no owner any more, among cluster objects, volume folders and the store. Pure.
 
-What may be removed is only what labels, or the record beside a folder, prove to be lfgpods' own. Files are never
-among it, unless the caller names an age, and nothing has used them for that long.
+Only what labels, or the record beside a folder, prove to be lfgpods' own is removable. Files are removable only if the
+caller names an age, and nothing has used them for that long.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod
-from lfgpods.kube.labels import DELETED_AT, PURGING, owner_of_record, read_owner
+from lfgpods.kube.kinds import of_kind
+from lfgpods.kube.labels import DELETED_AT, PURGING, annotation, label, owner_of_record, read_owner
 from lfgpods.kube.nodes import nodes_of
 from lfgpods.pods.lock import HOLDER, is_orphan
 from lfgpods.pods.objects import OwnerObjects, group_by_namespace, owner_objects
 from lfgpods.volumes.folders import PURGING_SUFFIX, Folder
 
+if TYPE_CHECKING:
+    from lfgpods.kube import objects as kube
+
 KINDS = ("namespaces", "persistentvolumes", "persistentvolumeclaims", "deployments", "services", "leases")
 SILENT_LOCK = 86400.0
-"""Seconds after which a lock of another machine counts as left behind, by whatever clock."""
+"""Age in seconds after which another machine's lock counts as left behind; clocks differ by less."""
 
 
 class Kind(StrEnum):
@@ -37,7 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Orphan:
-    """One thing that belongs to nobody, or to nobody any more; AGE in seconds, SIZE in KiB."""
+    """One thing that belongs to no owner any more. `age` is in seconds, `size` in KiB."""
 
     kind: Kind
     name: str
@@ -47,7 +51,7 @@ class Orphan:
     age: float | None = None
     size: int | None = None
     proof: str = ""
-    """What tells this very one from another of the same name, where that can be."""
+    """Tells this lock from a later one of the same name."""
     removed: bool = False
     error: str = ""
 
@@ -68,32 +72,35 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All that the search looks at; NOW in seconds of the epoch, OLDER_THAN in seconds."""
+    """Everything that may be an orphan, and what the search needs to know. `now` is in seconds since the epoch.
 
-    objects: Sequence[Object]
+    Files that nothing has used for `older_than` seconds are orphans; if it is None, no files are.
+    """
+
+    objects: Sequence[kube.ListedObject]
     folders: Sequence[Folder]
     remembered: Sequence[Pod]
     volume_root: str
     now: float
     older_than: float | None = None
     node: str | None = None
-    """The hostname of the node that the folders are on, where the cluster has several."""
+    """The hostname of the node that the folders are on, if the cluster has several nodes."""
     instance: str | None = None
 
 
 def find_orphans(around: Inventory) -> list[Orphan]:
-    """Everything that belongs to nobody, by kind and name. Leaves out every owner whose lock is held just now."""
-    leases = [obj for obj in around.objects if obj["kind"] == "Lease"]
+    """The orphans, by kind and name. Skips every owner whose lock is held now."""
+    leases = of_kind(around.objects, "Lease")
     left = [lease for lease in leases if is_orphan(lease) or _silent_for(lease, around.now) > SILENT_LOCK]
-    busy = {lease["metadata"]["name"].removeprefix("lfgpods-") for lease in leases if lease not in left}
-    groups = group_by_namespace(obj for obj in around.objects if obj["kind"] != "Lease")
+    busy = {lease.metadata.name.removeprefix("lfgpods-") for lease in leases if lease not in left}
+    groups = group_by_namespace(obj for obj in around.objects if obj.kind != "Lease")
     folders = {folder.name: folder for folder in around.folders}
     remembered = {pod.namespace: pod for pod in around.remembered}
     found = [_lock(lease, around.now) for lease in left]
     for namespace, objects in groups.items():
         if namespace not in busy:
             found += _of_namespace(namespace, objects, folders.get(namespace), remembered.get(namespace), around)
-    used = {_volume_path(obj) for obj in around.objects if obj["kind"] == "PersistentVolume"}
+    used = {volume.spec.host_path.path for volume in of_kind(around.objects, "PersistentVolume")}
     for name, folder in folders.items():
         path = posixpath.join(around.volume_root, name)
         if name.removesuffix(PURGING_SUFFIX) not in busy and name not in groups and path not in used:
@@ -109,76 +116,75 @@ def find_orphans(around: Inventory) -> list[Orphan]:
     return sorted(found, key=lambda orphan: (order.index(orphan.kind), orphan.name))
 
 
-def _lock(lease: Object, now: float) -> Orphan:
-    holder = (lease.get("spec") or {}).get("holderIdentity") or "somebody"
+def _lock(lease: kube.Lease, now: float) -> Orphan:
     return Orphan(
         Kind.LOCK,
-        lease["metadata"]["name"],
-        f"its holder {holder} is gone",
+        lease.metadata.name,
+        f"its holder {lease.spec.holder_identity or 'somebody'} is gone",
         True,
         age=_silent_for(lease, now),
-        proof=f"{lease['metadata'].get('namespace', '')}/{metadata(lease, 'labels').get(HOLDER, '')}",
+        proof=f"{lease.metadata.namespace}/{label(lease, HOLDER)}",
     )
 
 
 def _of_namespace(
-    namespace: str, objects: Sequence[Object], folder: Folder | None, row: Pod | None, around: Inventory
+    namespace: str, listed: Sequence[kube.ListedObject], folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
-    snapshot = owner_objects(objects)
-    owner = _owner(snapshot)
+    objects = owner_objects(listed)
+    owner = _owner(objects)
     if owner is None or names_of(owner).namespace != namespace:
-        name = f"{objects[0]['kind'].lower()}/{objects[0]['metadata']['name']}"
-        yield Orphan(Kind.NAMESPACE, name, "it carries lfgpods' label, and does not say whose it is", False)
-    elif snapshot.deployment is not None:
+        name = f"{listed[0].kind.lower()}/{listed[0].metadata.name}"
+        yield Orphan(Kind.NAMESPACE, name, "it has lfgpods' label, but names no owner", False)
+    elif objects.deployment is not None:
         return
-    elif snapshot.volume is None and snapshot.provisioned:
+    elif objects.volume is None and objects.provisioned:
         why = "it is bound, and not marked as lfgpods' own yet; create or delete does that"
         yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
-    elif snapshot.volume is None and not (folder and folder.filled):
+    elif objects.volume is None and not (folder and folder.filled):
         yield Orphan(Kind.NAMESPACE, namespace, "a create was cut short before it had a volume", True, owner)
-    elif snapshot.volume is not None:
-        if snapshot.service is not None:
+    elif objects.volume is not None:
+        if objects.service is not None:
             yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was cut short", True, owner)
-        yield from _kept(owner, snapshot, folder, row, around)
+        yield from _kept(owner, objects, folder, row, around)
 
 
 def _kept(
-    owner: Owner, snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
+    owner: Owner, objects: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
-    """The volume of a pod that was deleted: listed where it is old enough, or not whole any more."""
-    assert snapshot.volume is not None
-    name, path = snapshot.volume["metadata"]["name"], _volume_path(snapshot.volume)
-    if snapshot.provisioned:
-        yield from _kept_by_class(owner, snapshot, row, around)
+    """The volume of a deleted pod, if it is old enough, or if a part of it is missing."""
+    assert objects.volume is not None
+    name, path = objects.volume.metadata.name, objects.volume.spec.host_path.path
+    if objects.provisioned:
+        yield from _kept_by_class(owner, objects, row, around)
         return
-    tied = nodes_of(snapshot.volume)
+    tied = nodes_of(objects.volume)
     here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
     size = folder.size if folder else None
-    if here and folder is None and PURGING in metadata(snapshot.volume, "annotations"):
+    if here and folder is None and annotation(objects.volume, PURGING) is not None:
         yield Orphan(Kind.VOLUME, name, "a purge was cut short after it had removed the files", True, owner)
         return
-    age = _unused_for(snapshot, folder, row, around.now)
+    age = _unused_for(objects, folder, row, around.now)
     old = here and age is not None and around.older_than is not None and age >= around.older_than
     if old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", True, owner, age, size)
-    elif PURGING in metadata(snapshot.volume, "annotations"):
+    elif annotation(objects.volume, PURGING) is not None:
         why = "a purge was cut short before it touched a file; create keeps them, delete --purge removes them"
         yield Orphan(Kind.VOLUME, name, why, False, owner, age, size)
-    elif snapshot.namespace is None:
+    elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
     elif here and folder is None:
         yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
 
 
-def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
-    """The same of a volume that the cluster made, of which nothing but the end of its pod is known."""
-    assert snapshot.volume is not None
-    name = snapshot.volume["metadata"]["name"]
-    age = _unused_for(snapshot, None, row, around.now)
+def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
+    """The same for a volume of a storage class, of which only the time of the deletion is known."""
+    assert objects.volume is not None
+    name = objects.volume.metadata.name
+    age = _unused_for(objects, None, row, around.now)
     old = age is not None and around.older_than is not None and age >= around.older_than
-    ours = read_owner(snapshot.volume) == owner
-    if PURGING in metadata(snapshot.volume, "annotations"):
-        given_up = snapshot.claim is None
+    ours = read_owner(objects.volume) == owner
+    if annotation(objects.volume, PURGING) is not None:
+        given_up = objects.claim is None
         why = (
             "a purge was cut short"
             if given_up
@@ -187,7 +193,7 @@ def _kept_by_class(owner: Owner, snapshot: OwnerObjects, row: Pod | None, around
         yield Orphan(Kind.VOLUME, name, why, ours and given_up, owner, age)
     elif old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", ours, owner, age)
-    elif snapshot.namespace is None:
+    elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
 
@@ -206,25 +212,21 @@ def _folder(folder: Folder, around: Inventory) -> Orphan:
     return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
 
 
-def _owner(snapshot: OwnerObjects) -> Owner | None:
-    for obj in (snapshot.namespace, snapshot.volume):
+def _owner(objects: OwnerObjects) -> Owner | None:
+    for obj in (objects.namespace, objects.volume):
         if obj is not None and (owner := read_owner(obj)) is not None:
             return owner
     return None
 
 
-def is_folder(volume: Object) -> bool:
-    """Whether VOLUME is a folder that lfgpods made, rather than what a storage class did."""
+def is_folder(volume: kube.PersistentVolume) -> bool:
+    """Whether VOLUME is a folder that lfgpods made, rather than a volume of a storage class."""
     return not OwnerObjects(volume=volume).provisioned
 
 
-def _volume_path(volume: Object) -> str:
-    return str(((volume.get("spec") or {}).get("hostPath") or {}).get("path") or "")
-
-
-def _unused_for(snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
-    """Seconds since anything is known to have used the volume; None where nothing is known of its end."""
-    deleted = _moment(metadata(snapshot.namespace, "annotations").get(DELETED_AT))
+def _unused_for(objects: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
+    """Seconds since the volume was last used; None if it is not known when its pod was deleted."""
+    deleted = _moment(annotation(objects.namespace, DELETED_AT))
     if deleted is None and (folder is None or folder.changed is None):
         return None
     used = _moment(row.last_used_at) if row else None
@@ -232,8 +234,9 @@ def _unused_for(snapshot: OwnerObjects, folder: Folder | None, row: Pod | None, 
     return max(0.0, now - max(moments))
 
 
-def _silent_for(lease: Object, now: float) -> float:
-    renewed = _moment((lease.get("spec") or {}).get("renewTime"))
+def _silent_for(lease: kube.Lease, now: float) -> float:
+    """Seconds since the holder of the lock renewed it; 0 if that is not known."""
+    renewed = _moment(lease.spec.renew_time)
     return 0.0 if renewed is None else max(0.0, now - renewed)
 
 

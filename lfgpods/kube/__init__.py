@@ -1,4 +1,4 @@
-"""kubectl and what it answers: typed verbs, lists, errors, labels, nodes, and what conditions and reasons mean.
+"""kubectl and what it answers: verbs, lists, errors, the types of objects, labels, nodes, and what conditions mean.
 
-Its objects are what kubectl prints on a host. Owners, volumes and the store are not its business.
+It reads what kubectl prints on a host. Whose pod or volume an object is, and what happens to it, is decided in pods/.
 """

@@ -1,21 +1,24 @@
-"""What the cluster's objects say about an owner's pod: its state, why, and whether it can still become ready. Pure.
+"""Reads from a pod's status whether it is ready and, if not, why and whether waiting can help. Pure.
 
-The reasons are those that kubelet, scheduler and controllers write into conditions and container statuses.
+kubelet, the scheduler and the controllers write the reasons into conditions and container statuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.objects import Object, metadata
 from lfgpods.kube.labels import REVISION
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import ContainerStatus, Deployment, KubeObject, Pod, Terminated, Waiting
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How far a pod is. `error` says why it is not ready; `final` that waiting cannot help."""
+    """How far a pod has come. `error` says why it is not ready, `final` that waiting cannot help."""
 
     ready: bool
     step: str
@@ -40,122 +43,125 @@ UNBOUND_CLAIM = "unbound_claim"
 UNSCHEDULABLE = "unschedulable"
 _HINTS = {
     UNBOUND_CLAIM: "See what the claim waits for: kubectl describe pvc in the pod's namespace.",
-    "image_pull": "Check the image's name and tag, and the node's way to its registry; then create again with --image.",
+    "image_pull": "Check the image's name and tag, and whether the node reaches its registry; then create again.",
     "container_config": "Check the pod's configuration with kubectl describe, then create again.",
-    "container_crash": "The image has to bring a shell (sh) and sleep; try another one with --image.",
+    "container_crash": "The image needs a shell (sh) and sleep; try another one with --image.",
     UNSCHEDULABLE: "Ask for less with --cpu-request and --memory-request, or free or add a node.",
     "evicted": "Free memory or disk on the node, or ask for less; the files are kept.",
     "pod_refused": "Ask for less, or have the cluster's quota or policy changed; then create again.",
 }
 
 
-def is_terminating(obj: Object | None) -> bool:
+def is_terminating(obj: KubeObject | None) -> bool:
     """Whether the object is being deleted."""
-    return bool(obj and obj["metadata"].get("deletionTimestamp"))
+    return obj is not None and bool(obj.metadata.deletion_timestamp)
 
 
-def diagnose(pod: Object) -> Diagnosis:
+def diagnose(pod: Pod) -> Diagnosis:
     """Read one pod's status."""
-    status = pod.get("status") or {}
-    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    status = pod.status
+    conditions = {condition.type: condition for condition in status.conditions}
     if is_terminating(pod):
         return Diagnosis(False, "waiting for the old pod to end")
-    if status.get("phase") == "Failed":
-        reason = status.get("reason") or "Failed"
-        return _broken("evicted", f"the pod was ended by its node: {reason}", status.get("message"), final=False)
-    if (conditions.get("Ready") or {}).get("status") == "True":
+    if status.phase == "Failed":
+        return _broken("evicted", f"the pod was ended by its node: {status.reason or 'Failed'}", status.message)
+    if "Ready" in conditions and conditions["Ready"].status == "True":
         return Diagnosis(True, "ready")
-    scheduled = conditions.get("PodScheduled") or {}
-    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        if "unbound" in (scheduled.get("message") or ""):
-            return _broken(UNBOUND_CLAIM, "the volume is not bound yet", scheduled.get("message"), final=False)
-        return _broken(UNSCHEDULABLE, "no node can take the pod", scheduled.get("message"), final=False)
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _WAITING:
-            return _waiting(waiting, container)
-        ended = (container.get("state") or {}).get("terminated")
+    scheduled = conditions.get("PodScheduled")
+    if scheduled and (scheduled.status, scheduled.reason) == ("False", "Unschedulable"):
+        if "unbound" in scheduled.message:
+            return _broken(UNBOUND_CLAIM, "the volume is not bound yet", scheduled.message)
+        return _broken(UNSCHEDULABLE, "no node can take the pod", scheduled.message)
+    for container in (*status.init_container_statuses, *status.container_statuses):
+        waiting, ended = container.state.waiting, container.state.terminated
+        if waiting and waiting.reason in _WAITING:
+            return _diagnose_waiting(waiting, container)
         if ended:
-            return _broken("container_crash", "the container ended at its start", _ending(ended), final=False)
-    if scheduled.get("status") != "True":
+            return _broken("container_crash", "the container ended at its start", _exit_text(ended))
+    if not scheduled or scheduled.status != "True":
         return Diagnosis(False, "waiting for a node")
     return Diagnosis(False, "starting the container (the image may have to be pulled)")
 
 
-def _waiting(waiting: Object, container: Object) -> Diagnosis:
-    reason = waiting["reason"]
-    code, final = _WAITING[reason]
-    message = waiting.get("message")
+def _diagnose_waiting(waiting: Waiting, container: ContainerStatus) -> Diagnosis:
+    code, final = _WAITING[waiting.reason]
     if code == "container_crash":
-        ended = (container.get("lastState") or {}).get("terminated") or {}
-        return _broken(code, f"the container does not stay up: {reason}", _ending(ended) or message, final)
+        ended = container.last_state.terminated
+        detail = (_exit_text(ended) if ended else "") or waiting.message
+        return _broken(code, f"the container does not stay up: {waiting.reason}", detail, final=final)
     if code == "image_pull":
-        return _broken(code, f"the image {container.get('image')} cannot be pulled: {reason}", message, final)
-    return _broken(code, f"the container cannot be made: {reason}", message, final)
+        cause = f"the image {container.image} cannot be pulled: {waiting.reason}"
+    else:
+        cause = f"the container cannot be made: {waiting.reason}"
+    return _broken(code, cause, waiting.message, final=final)
 
 
-def _ending(ended: Object) -> str:
-    parts = [ended.get("reason") or "", ended.get("message") or ""]
-    if ended.get("exitCode") is not None:
-        parts.append(f"exit code {ended['exitCode']}")
-    return ", ".join(part for part in parts if part)
+def _exit_text(ended: Terminated) -> str:
+    exit_code = "" if ended.exit_code is None else f"exit code {ended.exit_code}"
+    return ", ".join(filter(None, (ended.reason, ended.message, exit_code)))
 
 
-def _broken(code: str, cause: str, detail: str | None, final: bool) -> Diagnosis:
-    text = " ".join((detail or "").split())
+def _broken(code: str, cause: str, detail: str, *, final: bool = False) -> Diagnosis:
+    return Diagnosis(False, cause, _error(code, cause, detail), final)
+
+
+def _error(code: str, cause: str, detail: str) -> KubernetesError:
+    text = " ".join(detail.split())
     if len(text) > 300:
         text = text[:299] + "…"
-    error = KubernetesError(f"{cause} ({text})" if text else cause, _HINTS[code], code=code)
-    return Diagnosis(False, cause, error, final)
+    return KubernetesError(f"{cause} ({text})" if text else cause, _HINTS[code], code=code)
 
 
-def has_ended(pod: Object) -> bool:
-    """Whether the pod is going away and nothing runs in it any more; its object may linger for many seconds."""
-    status = pod.get("status") or {}
-    statuses = status.get("containerStatuses") or ()
-    others = (*(status.get("initContainerStatuses") or ()), *(status.get("ephemeralContainerStatuses") or ()))
+def has_ended(pod: Pod) -> bool:
+    """Whether the pod is being deleted and nothing runs in it any more. Its object may stay for many seconds."""
+    status = pod.status
+    others = (*status.init_container_statuses, *status.ephemeral_container_statuses)
     return (
         is_terminating(pod)
-        and bool(statuses)
-        and all((one.get("state") or {}).get("terminated") or _was_lost(one) for one in statuses)
-        and not any("running" in (one.get("state") or {}) for one in others)
+        and bool(status.container_statuses)
+        and all(one.state.terminated or _was_lost(one) for one in status.container_statuses)
+        and not any(one.state.running for one in others)
     )
 
 
-def _was_lost(container: Object) -> bool:
-    """Whether the node removed a deleted pod's container before it saw that it had ended, and so calls it waiting.
+def _was_lost(container: ContainerStatus) -> bool:
+    """Whether the node removed a deleted pod's container before it saw the container end, and so reports it as waiting.
 
-    The pod's object goes when kubelet clears up next, a minute later at most. A container that it lost before the
-    deletion, and that it may be starting again, has a restart counted.
+    kubelet deletes such a pod's object in its next clean-up, a minute later at most. A restart count shows that the
+    container was lost before the deletion, so kubelet may be starting it again.
     """
-    last = ((container.get("lastState") or {}).get("terminated") or {}).get("reason")
-    waits = "waiting" in (container.get("state") or {})
-    return waits and last == "ContainerStatusUnknown" and not container.get("restartCount")
+    last = container.last_state.terminated
+    was_unknown = last is not None and last.reason == "ContainerStatusUnknown"
+    return container.state.waiting is not None and was_unknown and not container.restart_count
 
 
-def newest_pod(pods: Iterable[Object], revision: str | None = None) -> Object | None:
-    """The pod that counts: one that is not going away and has not failed, rather than one that is or has."""
+def newest_pod(pods: Iterable[Pod], revision: str | None = None) -> Pod | None:
+    """The pod that counts: the newest, but a pod that is terminating or has failed only if there is no other.
+
+    With REVISION, only pods of that revision count.
+    """
     if revision is not None:
-        pods = [pod for pod in pods if metadata(pod, "annotations").get(REVISION) == revision]
+        pods = [pod for pod in pods if pod.metadata.annotations.get(REVISION) == revision]
     return max(
         pods,
         key=lambda pod: (
             not is_terminating(pod),
-            (pod.get("status") or {}).get("phase") != "Failed",
-            pod["metadata"].get("creationTimestamp") or "",
+            pod.status.phase != "Failed",
+            pod.metadata.creation_timestamp or "",
         ),
         default=None,
     )
 
 
-def replica_failure(deployment: Object) -> KubernetesError | None:
-    """Why the cluster makes no pod for the Deployment at all, such as a quota."""
-    for condition in (deployment.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return _broken("pod_refused", "the cluster refuses to make the pod", condition.get("message"), True).error
+def replica_failure(deployment: Deployment) -> KubernetesError | None:
+    """Why the cluster makes no pod for the Deployment, such as a quota; None if it does not refuse."""
+    for condition in deployment.status.conditions:
+        if (condition.type, condition.status) == ("ReplicaFailure", "True"):
+            return _error("pod_refused", "the cluster refuses to make the pod", condition.message)
     return None
 
 
-def ready_pod(pods: Sequence[Object]) -> Object | None:
+def ready_pod(pods: Sequence[Pod]) -> Pod | None:
+    """The pod of PODS that counts, if it is ready."""
     pod = newest_pod(pods)
     return pod if pod is not None and diagnose(pod).ready else None

@@ -1,4 +1,4 @@
-"""What kubectl's errors mean: a KubernetesError with cause, remedy and a code for each kind of refusal. Pure."""
+"""Turns kubectl's errors into KubernetesErrors with a cause, a remedy and a code. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTAL
 
 
 def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesError:
-    """What COMMAND, which is how kubectl is called, meant when it ended as it did."""
+    """The error of a kubectl command that failed. COMMAND is how kubectl is called, such as ("k3s", "kubectl")."""
     text = completed.stderr.decode(errors="replace").strip()
-    line = _one_line(text) or f"it ended with exit code {completed.exit_code} and said nothing"
+    line = _one_line(text) or f"it ended with exit code {completed.exit_code} and no message"
     program = command[0]
     if completed.exit_code in (126, 127) and "exec failed" not in text:
         return KubernetesError(
@@ -61,10 +61,10 @@ def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesErr
 
 _SUDO_HINT = "Allow the account passwordless sudo for it (NOPASSWD), or log in as root."
 _SERVER_HINTS = {
-    "NotFound": "It may have been deleted by someone else; lfgpods status shows what is there.",
-    "Forbidden": "The kubeconfig on the host needs more rights, or a quota is used up.",
-    "Unauthorized": "The credentials of the kubeconfig on the host are not valid any more.",
-    "Invalid": "Correct what was asked for; the message names the field.",
+    "NotFound": "Someone may have deleted it; lfgpods status shows what is there.",
+    "Forbidden": "The kubeconfig on the host needs more rights, or a quota is exhausted.",
+    "Unauthorized": "The credentials in the kubeconfig on the host are no longer valid.",
+    "Invalid": "Correct the field that the message names.",
     "Conflict": "Someone changed it at the same moment; try again.",
 }
 
@@ -80,27 +80,25 @@ def _server_refusal(reason: str, message: str) -> KubernetesError:
 
 
 def _one_line(text: str) -> str:
-    """The first line that says something, without warnings; at most 400 characters."""
+    """The first line that is not empty and no warning, cut to 400 characters."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if not line.startswith(("Warning:", "Defaulted container", "Unable to use a TTY"))
-    ]
-    line = (telling or lines or [""])[0].removeprefix("error: ")
+    errors = [line for line in lines if not line.startswith(("Warning:", "Defaulted container", "Unable to use a TTY"))]
+    line = (errors or lines or [""])[0].removeprefix("error: ")
     return line if len(line) <= 400 else line[:399] + "…"
 
 
 def bad_answer(host: Host, text: str) -> KubernetesError:
-    """For an answer that is none of kubectl's."""
+    """The error for output that kubectl does not print."""
     return KubernetesError(
-        f"kubectl on {host.name} gave an answer that is not the JSON of objects: {text[:120]!r}",
-        "Check LFGPODS_KUBECTL; it has to be kubectl 1.20 or newer.",
+        f"kubectl on {host.name} did not print the JSON of Kubernetes objects: {text[:120]!r}",
+        "Check LFGPODS_KUBECTL. It has to be kubectl 1.20 or newer.",
         code="bad_answer",
     )
 
 
 def still_there(references: Sequence[str], namespace: str, timeout: float) -> TimeLimitError:
-    """For objects that were deleted and have not gone within TIMEOUT seconds."""
+    """The error for deleted objects that still exist after TIMEOUT seconds."""
     return TimeLimitError(
-        f"{', '.join(references)} did not go away within {timeout:g} s",
-        f"It goes on; see what holds it with: kubectl describe namespace {namespace}",
+        f"{', '.join(references)} still exists after {timeout:g} s",
+        f"The deletion continues. See what blocks it: kubectl describe namespace {namespace}",
     )

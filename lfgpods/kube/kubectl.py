@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, TypeVar
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
@@ -19,8 +22,11 @@ from lfgpods.hosts.base import Completed, Host, Process
 from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.hosts.run import Stream, run, run_side_by_side
 from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.lists import PagedList
-from lfgpods.kube.schema import checked
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import Event, KubeObject, ListedObject, Pod
 
 T = TypeVar("T")
 
@@ -45,15 +51,15 @@ class Kubectl:
         self.host = host
         self._command = tuple(command)
 
-    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
-        """The objects named by REFERENCES ("kind/name", of the cluster or of NAMESPACE) that exist."""
+    def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
+        """The existing objects among REFERENCES ("kind/name"), cluster-wide or in NAMESPACE."""
         return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[Object]]:
+    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
         """The step that does what `get` does."""
         return self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
 
-    def create_step(self, obj: Object) -> Step[Object]:
+    def create_step(self, obj: Object) -> Step[KubeObject]:
         """The step that creates OBJ and returns it; `already_exists` if another caller was first."""
         # OBJ is of our own making: loading the cluster's schema takes longer than all else that this does.
         argv = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
@@ -63,31 +69,33 @@ class Kubectl:
         """All objects of a KIND, as FORM (name, or a jsonpath) prints them."""
         return self._ask("get", kind, "-o", form, *_API).decode(errors="replace")
 
-    def get_pods(self, namespace: str, selector: str) -> list[Object]:
+    def get_pods(self, namespace: str, selector: str) -> list[Pod]:
         """The pods of NAMESPACE that SELECTOR matches."""
-        return self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
+        objects = self._objects("get", "pods", "-n", namespace, "-l", selector, "-o", "json", *_API)
+        return of_kind(objects, "Pod")
 
-    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[Object]:
-        """All objects of KINDS in the cluster that SELECTOR matches, reduced to what lfgpods reads of them.
+    def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[ListedObject]:
+        """All objects of KINDS in the cluster that SELECTOR matches.
 
-        One remote command for each page of each kind, those of different kinds side by side; or one for everything
-        where they are SINGLE_LIST_MAX_OWNERS. Should they not be, that one is given up, and they are listed in pages.
+        Each page of each kind is one remote command; different kinds are listed side by side. If FEW objects are
+        expected, one command lists them all. If that takes too long, they are listed in pages after all.
         """
+        _load_types()
         if few:
             with suppress(TimeLimitError):
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
         return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[Object]:
+    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[ListedObject]:
         for _ in range(MOST_PAGES):
-            pending = [one for one in lists if not one.whole]
+            pending = [one for one in lists if not one.complete]
             if not pending:
                 return [obj for one in lists for obj in one.objects]
             self._next_pages(pending, silence)
         raise bad_answer(self.host, f"more than {MOST_PAGES} pages")
 
     def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
-        streams = [Stream(self._argv(*one.words, _PAGE_LIMIT), one.feed) for one in lists]
+        streams = [Stream(self._argv(*one.args, _PAGE_LIMIT), one.feed) for one in lists]
         try:
             ended = run_side_by_side(self.host, streams, timeout=PAGE_TIMEOUT, silence=silence)
             for one, completed in zip(lists, ended, strict=True):
@@ -101,19 +109,19 @@ class Kubectl:
         except ValueError as error:
             raise bad_answer(self.host, str(error)) from error
 
-    def get_all(self, kind: str, selector: str = "") -> list[Object]:
-        """All objects of a KIND of the cluster's own, or those that SELECTOR matches."""
+    def get_all(self, kind: str, selector: str = "") -> list[KubeObject]:
+        """The cluster-wide objects of a KIND that SELECTOR matches, or all of them."""
         return self._objects("get", kind, *(["-l", selector] if selector else []), "-o", "json", *_API)
 
-    def get_warnings(self, namespace: str) -> list[Object]:
+    def get_warnings(self, namespace: str) -> list[Event]:
         """The warning events of NAMESPACE, oldest first."""
         selector = "type=Warning"
-        events = self._objects("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json", *_API)
-        return sorted(events, key=lambda event: event.get("lastTimestamp") or "")
+        objects = self._objects("get", "events", "-n", namespace, "--field-selector", selector, "-o", "json", *_API)
+        return sorted(of_kind(objects, "Event"), key=lambda event: event.last_timestamp)
 
     def apply(
         self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, before: Sequence[Step[Any]] = ()
-    ) -> list[Object]:
+    ) -> list[KubeObject]:
         """Apply OBJECTS in their order by server-side apply. Returns them as the cluster has them now.
 
         The steps BEFORE it travel in the same round trip. See `send` for conflicts.
@@ -127,7 +135,7 @@ class Kubectl:
 
     def apply_step(
         self, objects: Sequence[Object], *, field_manager: str = FIELD_MANAGER, validate: bool = False
-    ) -> Step[list[Object]]:
+    ) -> Step[list[KubeObject]]:
         """The step that does what `apply` does.
 
         With VALIDATE, a field that the cluster's schema does not know is refused; loading the schema takes a while.
@@ -147,14 +155,14 @@ class Kubectl:
                     raise
         trip.send(self.host, timeout=timeout)
 
-    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+    def patch(self, reference: str, namespace: str, patch: Object) -> KubeObject:
         """Merge PATCH into one object, of the cluster or of NAMESPACE. Returns it as it is then.
 
         Raises KubernetesError `conflict` if PATCH names a resourceVersion and the object has another by now.
         """
         return self._do(self.patch_step(reference, namespace, patch))
 
-    def patch_step(self, reference: str, namespace: str, patch: Object) -> Step[Object]:
+    def patch_step(self, reference: str, namespace: str, patch: Object) -> Step[KubeObject]:
         """The step that does what `patch` does."""
         change = ("--type=merge", "-p", json.dumps(patch))
         return Step(self._argv("patch", reference, "-n", namespace, *change, "-o", "json", *_API), self._one_object)
@@ -217,11 +225,11 @@ class Kubectl:
                 raise
             raise still_there((reference,), namespace, timeout) from error
 
-    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
-        """Each pod of NAMESPACE that SELECTOR matches, now and whenever it changes; None after each TICK in between.
+    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Pod | None]:
+        """Yield each pod of NAMESPACE that SELECTOR matches, now and whenever it changes, and None after each TICK.
 
-        A pod that goes away comes a last time as it was.
-        Ends after TIMEOUT seconds, or earlier when the API server closes the watch.
+        A pod that is removed comes a last time, as it was. Ends after TIMEOUT seconds, or earlier if the API server
+        closes the watch.
         """
         limit = f"--request-timeout={max(1, int(timeout) + 5)}s"
         argv = self._argv("get", "pods", "-n", namespace, "-l", selector, "--watch", "-o", "json", limit)
@@ -235,16 +243,13 @@ class Kubectl:
                 text += decode(output.stdout)
                 while text := text.lstrip():
                     try:
-                        pod, end = decoder.raw_decode(text)
+                        document, end = decoder.raw_decode(text)
                     except (ValueError, RecursionError) as error:
                         if len(text) > LONGEST_OBJECT or text[0] != "{":
                             raise bad_answer(self.host, text) from error
                         break
+                    yield from of_kind(self._read([document], text), "Pod")
                     text = text[end:]
-                    try:
-                        yield checked(pod)
-                    except (KeyError, TypeError) as error:
-                        raise bad_answer(self.host, str(pod)) from error
                 if output.ended:
                     if process.exit_code:
                         raise kubectl_error(Completed(process.exit_code, b"", stderr), self._command)
@@ -256,7 +261,7 @@ class Kubectl:
         return self.host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
-        """What kubectl meant when an exec ended before anything ran in the pod."""
+        """The error of an exec that ended before anything ran in the pod."""
         return kubectl_error(Completed(exit_code, b"", stderr), self._command)
 
     def _argv(self, *words: str) -> tuple[str, ...]:
@@ -268,10 +273,11 @@ class Kubectl:
     def _ask(self, *words: str, timeout: float = REQUEST_TIMEOUT) -> bytes:
         return self._do(Step(self._argv(*words), self._stdout), timeout=timeout)
 
-    def _objects(self, *words: str) -> list[Object]:
+    def _objects(self, *words: str) -> list[KubeObject]:
         return self._do(self._objects_step(*words))
 
-    def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[Object]]:
+    def _objects_step(self, *words: str, stdin: bytes = b"") -> Step[list[KubeObject]]:
+        _load_types()
         return Step(self._argv(*words), self._parsed, stdin)
 
     def _stdout(self, completed: Completed) -> bytes:
@@ -279,24 +285,39 @@ class Kubectl:
             raise kubectl_error(completed, self._command)
         return completed.stdout
 
-    def _parsed(self, completed: Completed) -> list[Object]:
+    def _parsed(self, completed: Completed) -> list[KubeObject]:
         """The object or the items of the list that kubectl printed; empty if it printed nothing."""
         answer = self._stdout(completed)
+        text = answer.decode(errors="replace")
+        if not answer.strip():
+            return []
         try:
-            return [checked(obj) for obj in _items(json.loads(answer))] if answer.strip() else []
+            items = _items(json.loads(answer))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise bad_answer(self.host, answer.decode(errors="replace")) from error
+            raise bad_answer(self.host, text) from error
+        return self._read(items, text)
 
-    def _one_object(self, completed: Completed) -> Object:
+    def _read(self, documents: Sequence[Any], answer: str) -> list[KubeObject]:
+        """DOCUMENTS, which are the JSON in kubectl's ANSWER, as objects."""
+        from lfgpods.kube.objects import read_object  # loads msgspec
+
+        try:
+            return [read_object(document) for document in documents]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise bad_answer(self.host, answer) from error
+
+    def _one_object(self, completed: Completed) -> KubeObject:
         objects = self._parsed(completed)
         if len(objects) != 1:
             raise bad_answer(self.host, completed.stdout.decode(errors="replace"))
         return objects[0]
 
 
+@cache
+def _load_types() -> None:
+    """Load the types of objects in a thread, while kubectl works on the answer that needs them."""
+    threading.Thread(target=import_module, args=("lfgpods.kube.objects",), daemon=True).start()
+
+
 def _items(document: Any) -> list[Any]:
     return list(document["items"]) if document["kind"] == "List" or "items" in document else [document]
-
-
-def by_kind(objects: Iterable[Object], kind: str) -> list[Object]:
-    return [obj for obj in objects if obj["kind"] == kind]

@@ -1,4 +1,4 @@
-"""The cluster's nodes: which of them has the volume folders, which a volume can be reached from, and why not. Pure."""
+"""The cluster's nodes: which one has the volume folders, which ones can reach a volume, and why none can. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError
 from lfgpods.core.objects import Object
 from lfgpods.core.scripts import load_script
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -24,7 +28,7 @@ JSONPATH = (
     r'{"\t"}{.status.addresses[*].address}'
     r'{"\n"}{end}'
 )
-"""What kubectl is asked of each node: a line of it tells a Node, and a hundred nodes are a few kilobytes."""
+"""kubectl's output format for nodes: a line for each Node, so that a hundred nodes are a few kilobytes."""
 _FIELDS = 7
 
 
@@ -34,18 +38,18 @@ class Node:
 
     name: str
     hostname: str
-    """The label by which volumes name it."""
+    """Its hostname label, by which volumes name it."""
     networks: tuple[str, ...] = ()
-    """Those from which its pods get their addresses."""
+    """The networks that its pods' addresses come from."""
     cordoned: bool = False
     answers: bool = True
     since: str = ""
-    """When it began or ceased to answer."""
+    """When its `answers` last changed."""
     addresses: frozenset[str] = frozenset()
 
     @property
     def trouble(self) -> str:
-        """Why no pod can be started on it, and the remedy; empty where one can."""
+        """Why no pod can start on the node, and the remedy; empty if one can."""
         if not self.answers:
             since = f" since {self.since}" if self.since else ""
             return f"the node {self.name} does not answer{since}; start it or its kubelet (kubectl get nodes)"
@@ -53,7 +57,7 @@ class Node:
 
 
 def read_nodes(text: str) -> tuple[Node, ...]:
-    """The nodes of which TEXT has a line as JSONPATH makes it; every other line is left out."""
+    """The nodes in TEXT, which kubectl printed with JSONPATH. Skips every other line."""
     found = []
     for line in text.splitlines():
         fields = line.split("\t")
@@ -74,7 +78,7 @@ def read_nodes(text: str) -> tuple[Node, ...]:
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    """The networks in TEXT, without what is none."""
+    """The networks in TEXT. Skips every other word."""
     found = []
     for word in text.split():
         with suppress(ValueError):
@@ -83,13 +87,14 @@ def _networks(text: str) -> tuple[str, ...]:
 
 
 def networks_of(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """The networks of all pods, each once."""
     return tuple(dict.fromkeys(network for node in nodes for network in node.networks))
 
 
 def node_of_host(nodes: Sequence[Node], named: str | None, called: Collection[str]) -> Node:
-    """The one of NODES that the volume folders are on: the one NAMED in the settings, or the one that is CALLED so.
+    """The node that has the volume folders: the one NAMED in the settings, else the one that is the host itself.
 
-    CALLED holds names and addresses of the host. Raises KubernetesError where that names none, or more than one.
+    CALLED holds the host's names and addresses. Raises KubernetesError if they match no node, or more than one.
     """
     listed = ", ".join(sorted(node.name for node in nodes)) or "none"
     if named is not None:
@@ -97,8 +102,8 @@ def node_of_host(nodes: Sequence[Node], named: str | None, called: Collection[st
             if node.name == named:
                 return node
         raise KubernetesError(
-            f"LFGPODS_NODE is {named}, and the cluster has no such node",
-            f"Set it to the node that has the volume folders; there are: {listed}.",
+            f"LFGPODS_NODE is {named}, but the cluster has no such node",
+            f"Set it to the node that has the volume folders, one of: {listed}.",
             code="no_such_node",
         )
     wanted = {word.lower() for word in called}
@@ -107,27 +112,26 @@ def node_of_host(nodes: Sequence[Node], named: str | None, called: Collection[st
         return found[0]
     which = "none of them" if not found else "more than one"
     raise KubernetesError(
-        f"the cluster has {len(nodes)} nodes, and {which} is known to be the host with the volume folders",
-        f"Nothing was changed. Set LFGPODS_NODE to the node that has them; there are: {listed}.",
+        f"the cluster has {len(nodes)} nodes, and {which} matches the host with the volume folders",
+        f"Nothing was changed. Set LFGPODS_NODE to the node that has the folders, one of: {listed}.",
         code="unknown_node",
     )
 
 
 def node_affinity(node: Node) -> Object:
-    """The nodeAffinity of a volume whose data is on NODE."""
+    """The nodeAffinity, as JSON, of a volume whose data is on NODE."""
     terms = [{"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [node.hostname]}]}]
     return {"required": {"nodeSelectorTerms": terms}}
 
 
-def nodes_of(volume: Object | None) -> frozenset[str] | None:
-    """The hostnames of the nodes that VOLUME can be reached from; None where it names none, which may be any."""
-    required = (((volume or {}).get("spec") or {}).get("nodeAffinity") or {}).get("required") or {}
+def nodes_of(volume: PersistentVolume | None) -> frozenset[str] | None:
+    """The hostnames of the nodes that can reach VOLUME; None if it names none, so that any may."""
     names: set[str] = set()
-    for term in required.get("nodeSelectorTerms") or ():
+    for term in volume.spec.node_affinity.required.node_selector_terms if volume else ():
         named = [
-            expression.get("values") or ()
-            for expression in term.get("matchExpressions") or ()
-            if expression.get("key") == HOSTNAME and expression.get("operator") == "In"
+            expression.values
+            for expression in term.match_expressions
+            if (expression.key, expression.operator) == (HOSTNAME, "In")
         ]
         if not named:
             return None
@@ -135,19 +139,19 @@ def nodes_of(volume: Object | None) -> frozenset[str] | None:
     return frozenset(names) or None
 
 
-def reachable(nodes: Iterable[Node], volume: Object | None) -> tuple[Node, ...]:
-    """Those of NODES from which VOLUME can be reached."""
+def reachable(nodes: Iterable[Node], volume: PersistentVolume | None) -> tuple[Node, ...]:
+    """Those of NODES that can reach VOLUME."""
     tied = nodes_of(volume)
     return tuple(node for node in nodes if tied is None or node.hostname in tied)
 
 
-def trouble_of(nodes: Sequence[Node], volume: Object | None) -> str:
-    """Why a pod can be started on none of NODES from which VOLUME can be reached; empty where one can."""
+def trouble_of(nodes: Sequence[Node], volume: PersistentVolume | None) -> str:
+    """Why no pod can start on any of NODES that can reach VOLUME; empty if one can, or if NODES are not known."""
     tied, usable = nodes_of(volume), reachable(nodes, volume)
     if not nodes:
         return ""
     if not usable:
-        return f"the data is on {' or '.join(sorted(tied or ()))}, and the cluster has no such node; add it again"
+        return f"the data is on {' or '.join(sorted(tied or ()))}, but the cluster has no such node; add it again"
     troubles = [node.trouble for node in usable]
     return "; ".join(troubles) if all(troubles) else ""
 
@@ -156,10 +160,10 @@ _LOCAL = re.compile(r"127\..*|::1|localhost(\..*)?")
 
 
 def host_names_command() -> tuple[str, ...]:
-    """The command that prints what `read_host` reads."""
+    """The command that prints the host's names and addresses, one a line, for `read_host`."""
     return ("sh", "-c", load_script(__file__, "host_names.sh"))
 
 
 def read_host(text: str) -> frozenset[str]:
-    """The names and addresses in what host_names.sh prints, without those that every host has."""
+    """The names and addresses that `host_names_command` printed, without those that every host has."""
     return frozenset(word for word in text.split() if not _LOCAL.fullmatch(word))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
@@ -39,6 +39,9 @@ from lfgpods.pods.rollout import still_terminating, wait_ended
 from lfgpods.volumes import folders
 from lfgpods.volumes.provisioned import is_retained
 
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
+
 log = logging.getLogger(__name__)
 
 
@@ -54,27 +57,27 @@ class PodDeployer:
         self._provisioned = reader.provisioned
 
     def wait_for_terminations(
-        self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep
+        self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep
     ) -> OwnerObjects:
-        """SNAPSHOT once nothing in it is on its way out any more, so that nothing new is made into its end."""
+        """Wait until none of OBJECTS is terminating, so that nothing new is made in them. Returns what is left."""
         names = names_of(owner)
         deadline = time.monotonic() + timeout
         while True:
             deletable = {
-                f"deployment/{names.deployment}": snapshot.deployment,
-                f"persistentvolumeclaim/{names.claim}": snapshot.claim,
-                f"namespace/{names.namespace}": snapshot.namespace,
+                f"deployment/{names.deployment}": objects.deployment,
+                f"persistentvolumeclaim/{names.claim}": objects.claim,
+                f"namespace/{names.namespace}": objects.namespace,
                 # One that the cluster made stays whole for as long as it is bound, whatever is asked of it.
-                f"persistentvolume/{names.volume}": None if snapshot.provisioned else snapshot.volume,
+                f"persistentvolume/{names.volume}": None if objects.provisioned else objects.volume,
             }
             going = [reference for reference, obj in deletable.items() if is_terminating(obj)]
-            abandoned = [] if snapshot.deployment else [pod for pod in snapshot.pods if not has_ended(pod)]
+            abandoned = [] if objects.deployment else [pod for pod in objects.pods if not has_ended(pod)]
             if not going and not abandoned:
-                return snapshot
+                return objects
             on_step("waiting for an earlier deletion to end")
-            if is_terminating(snapshot.namespace):  # and all that is in it
-                self._remover.remove_namespace(owner, snapshot, deadline - time.monotonic(), on_step)
-                snapshot = self._reader.read(owner)
+            if is_terminating(objects.namespace):  # and all that is in it
+                self._remover.remove_namespace(owner, objects, deadline - time.monotonic(), on_step)
+                objects = self._reader.read(owner)
                 continue
             if f"persistentvolume/{names.volume}" in going:
                 # It waits for its claim, and that for the pod; its files stay.
@@ -86,17 +89,17 @@ class PodDeployer:
             elif abandoned:
                 # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
                 if time.monotonic() >= deadline:
-                    raise still_terminating(abandoned[0]["metadata"]["name"], timeout)
+                    raise still_terminating(abandoned[0].metadata.name, timeout)
                 threading.Event().wait(0.2)
-            snapshot = self._reader.read(owner)
+            objects = self._reader.read(owner)
 
-    def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, snapshot: OwnerObjects) -> Manifests:
-        """The owner's manifests, with the volume where SNAPSHOT has it. Raises TemplateError."""
+    def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, objects: OwnerObjects) -> Manifests:
+        """The owner's manifests, with the volume that OBJECTS have. Raises TemplateError."""
         names = names_of(owner)
         in_folder = spec.storage_class is None
-        root = posixpath.dirname(volume_folder(snapshot, names, self._settings.volume_root)) if in_folder else "/"
-        node = self._placement.folder_node() if in_folder and snapshot.volume is None else None
-        kept = snapshot.volume["metadata"]["name"] if snapshot.volume and snapshot.provisioned else None
+        root = posixpath.dirname(volume_folder(objects, names, self._settings.volume_root)) if in_folder else "/"
+        node = self._placement.folder_node() if in_folder and objects.volume is None else None
+        kept = objects.volume.metadata.name if objects.volume and objects.provisioned else None
         return manifests.render(
             owner,
             names,
@@ -115,7 +118,7 @@ class PodDeployer:
         self,
         owner: Owner,
         drawn: Manifests,
-        snapshot: OwnerObjects,
+        objects: OwnerObjects,
         lock: OwnerLock,
         on_step: OnStep,
         *,
@@ -129,70 +132,66 @@ class PodDeployer:
         """
         names = names_of(owner)
         in_folder = drawn.volume is not None
-        preparation = self._prepare_step(owner, snapshot, root_is_made) if in_folder else None
-        if in_folder and _is_bound_to_another(snapshot):
+        preparation = self._prepare_step(owner, objects, root_is_made) if in_folder else None
+        if in_folder and _is_bound_to_another(objects):
             on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
-        elif snapshot.provisioned and snapshot.volume is not None and snapshot.claim is None:
-            self._provisioned.free(snapshot.volume, on_step)
-        if snapshot.deployment and not is_ours(snapshot.deployment):
+        elif objects.provisioned and objects.volume is not None and objects.claim is None:
+            self._provisioned.free(objects.volume, on_step)
+        if objects.deployment and not is_ours(objects.deployment):
             # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
             self._kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
-            wait_ended(self._kubectl, names, snapshot.pods, TIMEOUT, on_step)
-        if snapshot.namespace and drawn.switched_off:
+            wait_ended(self._kubectl, names, objects.pods, TIMEOUT, on_step)
+        if objects.namespace and drawn.switched_off:
             self._kubectl.delete(drawn.switched_off, names.namespace)
         on_step("making the volume folder and applying the manifests" if in_folder else "applying the manifests")
         # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
-        volume = [] if snapshot.volume or drawn.volume is None else [drawn.volume]
-        claim = [] if snapshot.claim else [drawn.claim]
-        objects = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
+        volume = [] if objects.volume or drawn.volume is None else [drawn.volume]
+        claim = [] if objects.claim else [drawn.claim]
+        to_apply = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
         tie = (
-            self._pin_to_node(snapshot) if preparation is not None else None
+            self._pin_to_node(objects) if preparation is not None else None
         )  # which sees to it that the folder is here
         trip = RoundTrip()
         folder = trip.add(preparation) if preparation else None
-        for step in self._pin_steps(snapshot, tie) if in_folder else self._note_classes():
+        for step in self._pin_steps(objects, tie) if in_folder else self._note_classes():
             trip.add(step)
-        if is_marked_deleted(snapshot):
+        if is_marked_deleted(objects):
             trip.add(self._kubectl.annotate_step(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
         by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
-        applied = trip.add(self._kubectl.apply_step(objects, validate=by_hand))
+        applied = trip.add(self._kubectl.apply_step(to_apply, validate=by_hand))
         trip.add(lock.release_step(), required=False)
         self._kubectl.send(trip)
         lock.release()
-        made = owner_objects(applied.result)
-        if made.deployment is not None:
-            made.deployment["status"] = {}  # it is that of the pods before
-        kept = snapshot.volume and {**snapshot.volume, "spec": {**snapshot.volume["spec"], **(tie or {})}}
-        made = replace(made, volume=made.volume or kept, claim=made.claim or snapshot.claim)
+        made = _as_applied(owner_objects(applied.result), objects, tie)
         files = (
-            f"the files in {volume_folder(snapshot, names, self._settings.volume_root)}" if in_folder else "its files"
+            f"the files in {volume_folder(objects, names, self._settings.volume_root)}" if in_folder else "its files"
         )
-        return made, recovery_notices(snapshot, files, kept=folder is not None and folder.result.kept)
+        return made, recovery_notices(objects, files, kept=folder is not None and folder.result.kept)
 
-    def _prepare_step(self, owner: Owner, snapshot: OwnerObjects, root_is_made: bool) -> Step[folders.Prepared] | None:
+    def _prepare_step(self, owner: Owner, objects: OwnerObjects, root_is_made: bool) -> Step[folders.Prepared] | None:
         """The step that makes the volume folder; None where that is somebody's own arrangement, or another node's."""
         names = names_of(owner)
-        root, name = posixpath.split(volume_folder(snapshot, names, self._settings.volume_root))
-        if name != names.namespace or not self._placement.is_here(snapshot.volume):
+        root, name = posixpath.split(volume_folder(objects, names, self._settings.volume_root))
+        if name != names.namespace or not self._placement.is_here(objects.volume):
             return None
-        expected = "folder" if snapshot.volume else "root" if root_is_made else ""
+        expected = "folder" if objects.volume else "root" if root_is_made else ""
         record = owner_record(owner, self._settings.instance)
         return folders.prepare_step(root, name, record, expected, sudo=self._settings.sudo)
 
-    def _pin_to_node(self, snapshot: OwnerObjects) -> Object | None:
+    def _pin_to_node(self, objects: OwnerObjects) -> Object | None:
         """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
-        volume = snapshot.volume
-        if volume is None or volume["spec"].get("nodeAffinity"):
+        volume = objects.volume
+        if volume is None or volume.spec.node_affinity.required.node_selector_terms:
             return None
         node = self._placement.folder_node()
         return {"nodeAffinity": node_affinity(node)} if node else None
 
-    def _pin_steps(self, snapshot: OwnerObjects, tie: Object | None) -> Sequence[Step[Any]]:
-        if tie is None or snapshot.volume is None:
+    def _pin_steps(self, objects: OwnerObjects, tie: Object | None) -> Sequence[Step[Any]]:
+        if tie is None or objects.volume is None:
             return []
-        return [self._kubectl.patch_step(_volume_reference(snapshot.volume), "default", {"spec": tie})]
+        return [self._kubectl.patch_step(_volume_reference(objects.volume), "default", {"spec": tie})]
 
     def _note_classes(self) -> Sequence[Step[Any]]:
         """The step that notes that there may be volumes of storage classes from now on, if that is not noted yet."""
@@ -200,36 +199,36 @@ class PodDeployer:
             return []
         return [self._kubectl.annotate_step(self._reader.lock_namespace, "default", PROVISIONED, "true")]
 
-    def check_reach(self, snapshot: OwnerObjects, spec: PodSpec, on_step: OnStep) -> None:
+    def check_reach(self, objects: OwnerObjects, spec: PodSpec, on_step: OnStep) -> None:
         """Raise KubernetesError, with nothing changed, where no pod like SPEC could be started with its data."""
         in_folder = spec.storage_class is None
-        if not in_folder and snapshot.volume is None and not is_bound(snapshot.claim):
+        if not in_folder and objects.volume is None and not is_bound(objects.claim):
             self._placement.check_class(str(spec.storage_class))
         grace = self._settings.start_grace
-        self._placement.check_reach(snapshot.volume, in_folder=in_folder, grace=grace, on_step=on_step)
+        self._placement.check_reach(objects.volume, in_folder=in_folder, grace=grace, on_step=on_step)
 
-    def retain(self, owner: Owner, snapshot: OwnerObjects) -> OwnerObjects:
-        """SNAPSHOT, with a volume that the cluster made and that from now on outlives its claim, if it is bound yet."""
-        spec = storage_class(snapshot)
-        if spec is None or (snapshot.volume is not None and is_retained(snapshot.volume, owner)):
-            return snapshot
-        pod = self._reader.pod(owner, snapshot)
+    def retain(self, owner: Owner, objects: OwnerObjects) -> OwnerObjects:
+        """Make a volume of a storage class outlive its claim, once it is bound. Returns OBJECTS with it."""
+        spec = storage_class(objects)
+        if spec is None or (objects.volume is not None and is_retained(objects.volume, owner)):
+            return objects
+        pod = self._reader.pod(owner, objects)
         volume = self._provisioned.retain(
-            owner, pod.conversation_id, pod.spec, volume=snapshot.volume, claim=snapshot.claim
+            owner, pod.conversation_id, pod.spec, volume=objects.volume, claim=objects.claim
         )
-        return replace(snapshot, volume=volume)
+        return replace(objects, volume=volume)
 
-    def try_retain(self, owner: Owner, snapshot: OwnerObjects) -> OwnerObjects:
-        """What `retain` returns, or SNAPSHOT as it is where that is refused: for those who only look."""
+    def try_retain(self, owner: Owner, objects: OwnerObjects) -> OwnerObjects:
+        """What `retain` returns, or OBJECTS unchanged if that is refused: for callers that only read."""
         try:
-            return self.retain(owner, snapshot)
+            return self.retain(owner, objects)
         except LfgpodsError as error:
             log.warning("the volume of %s is not kept yet: %s", owner, error.message)
-            return snapshot
+            return objects
 
-    def label(self, drawn: Manifests, snapshot: OwnerObjects) -> None:
+    def label(self, drawn: Manifests, objects: OwnerObjects) -> None:
         """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""
-        there = {obj["kind"] for obj in snapshot.objects}
+        there = {obj.kind for obj in objects.existing}
         # The Deployment's labels are lfgpods' own and nothing more: the level of security that a new namespace
         # demands is not for what already runs in this one.
         labels = drawn.deployment["metadata"]["labels"]
@@ -238,22 +237,33 @@ class PodDeployer:
             for obj in drawn.objects
             if obj["kind"] in there
         ]
-        running, node = ready_pod(snapshot.pods), self._placement.node_here()
-        is_here = bool(running and node and running["spec"].get("nodeName") == node.name)
-        ties = self._pin_steps(snapshot, self._pin_to_node(snapshot) if is_here and drawn.volume else None)
+        running, node = ready_pod(objects.pods), self._placement.node_here()
+        is_here = bool(running and node and running.spec.node_name == node.name)
+        ties = self._pin_steps(objects, self._pin_to_node(objects) if is_here and drawn.volume else None)
         self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, before=ties)
 
 
-def _is_bound_to_another(snapshot: OwnerObjects) -> bool:
-    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
-    bound_to = ((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}
-    return bool(bound_to.get("uid")) and (
-        snapshot.claim is None or snapshot.claim["metadata"].get("uid") != bound_to["uid"]
+def _as_applied(made: OwnerObjects, before: OwnerObjects, tie: Object | None) -> OwnerObjects:
+    """What was MADE, with the volume and claim from BEFORE, and without the status, which is that of earlier pods."""
+    from lfgpods.kube.objects import with_node_affinity, without_status  # loads msgspec
+
+    kept = with_node_affinity(before.volume, tie["nodeAffinity"]) if before.volume and tie else before.volume
+    return replace(
+        made,
+        volume=made.volume or kept,
+        claim=made.claim or before.claim,
+        deployment=made.deployment and without_status(made.deployment),
     )
 
 
-def _volume_reference(volume: Object) -> str:
-    return f"persistentvolume/{volume['metadata']['name']}"
+def _is_bound_to_another(objects: OwnerObjects) -> bool:
+    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
+    bound_to = objects.volume.claim.uid if objects.volume else ""
+    return bool(bound_to) and (objects.claim is None or objects.claim.metadata.uid != bound_to)
+
+
+def _volume_reference(volume: PersistentVolume) -> str:
+    return f"persistentvolume/{volume.metadata.name}"
 
 
 def recovery_notices(before: OwnerObjects, files: str, *, kept: bool) -> tuple[str, ...]:

@@ -99,12 +99,12 @@ class PodExecutor:
 
     def _running_pod(self, owner: Owner) -> str:
         """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""
-        snapshot = self._reader.read(owner)
-        if not snapshot.exists:
+        objects = self._reader.read(owner)
+        if not objects.exists:
             self._store().forget([owner])
             raise no_such_pod(owner)
-        snapshot = self._deployer.try_retain(owner, snapshot)
-        pod = save(self._store(), self._reader.pod(owner, snapshot))
+        objects = self._deployer.try_retain(owner, objects)
+        pod = save(self._store(), self._reader.pod(owner, objects))
         if pod.status is State.RUNNING and pod.pod_name:
             return pod.pod_name
         why = f": {pod.reason}" if pod.reason else ""

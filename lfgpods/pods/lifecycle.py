@@ -76,27 +76,27 @@ class PodLifecycle:
         pod_name = remembered.pod_name if remembered else None
         on_step("looking at what is there")
         if pod_name is not None:
-            snapshot = self._reader.read(owner, pod_name)
-            if not is_marked_deleted(snapshot) and (
-                running := self._existing_pod(owner, snapshot, request, update, conversation_id)
+            objects = self._reader.read(owner, pod_name)
+            if not is_marked_deleted(objects) and (
+                running := self._existing_pod(owner, objects, request, update, conversation_id)
             ):
                 return running
         left = max(1.0, deadline - time.monotonic())
-        with self._reader.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, snapshot):
+        with self._reader.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, objects):
             notices: tuple[str, ...] = ()
-            snapshot = self._deployer.retain(owner, snapshot)
-            if found := self._remover.end_interrupted_purge(owner, snapshot, lock, TIMEOUT, on_step):
-                notices, snapshot = (found,), self._reader.read(owner)
-            if running := self._existing_pod(owner, snapshot, request, update, conversation_id):
-                self._remover.unmark(owner, snapshot)
+            objects = self._deployer.retain(owner, objects)
+            if found := self._remover.end_interrupted_purge(owner, objects, lock, TIMEOUT, on_step):
+                notices, objects = (found,), self._reader.read(owner)
+            if running := self._existing_pod(owner, objects, request, update, conversation_id):
+                self._remover.unmark(owner, objects)
                 return replace(running, notices=notices)
-            spec, _ = plan_update(request, self._reader.pod(owner, snapshot).spec, snapshot)
-            if spec.storage_class and remembered and not snapshot.exists:
+            spec, _ = plan_update(request, self._reader.pod(owner, objects).spec, objects)
+            if spec.storage_class and remembered and not objects.exists:
                 self._remover.check_no_folder(owner, remembered.volume)
-            self._deployer.check_reach(snapshot, spec, on_step)
-            snapshot = self._deployer.wait_for_terminations(owner, snapshot, left, on_step)
+            self._deployer.check_reach(objects, spec, on_step)
+            objects = self._deployer.wait_for_terminations(owner, objects, left, on_step)
             until = deadline if wait else None
-            pod = self._deploy(owner, request, conversation_id, snapshot, lock, until, on_step)
+            pod = self._deploy(owner, request, conversation_id, objects, lock, until, on_step)
         return replace(pod, notices=notices + pod.notices)
 
     def delete(
@@ -109,23 +109,23 @@ class PodLifecycle:
         """
         known = self._store().find(owner)
         on_step("looking at what is there")
-        with self._reader.locked(owner, timeout, on_step) as (lock, snapshot):
-            pod = self._reader.pod(owner, snapshot)
-            if not (snapshot.exists or known or (purge and self._remover.has_folder(owner))):
+        with self._reader.locked(owner, timeout, on_step) as (lock, objects):
+            pod = self._reader.pod(owner, objects)
+            if not (objects.exists or known or (purge and self._remover.has_folder(owner))):
                 raise no_such_pod(owner)
             with record_change(self._store(), Action.PURGE if purge else Action.DELETE, owner):
                 remover = self._remover
-                snapshot = self._deployer.retain(owner, snapshot)
-                if not purge and remover.end_interrupted_purge(owner, snapshot, lock, timeout, on_step):
-                    snapshot = self._reader.read(owner)
+                objects = self._deployer.retain(owner, objects)
+                if not purge and remover.end_interrupted_purge(owner, objects, lock, timeout, on_step):
+                    objects = self._reader.read(owner)
                 lock.check()
                 self._shells.close(pod.namespace)
                 if purge:
-                    remover.purge(owner, snapshot, lock, timeout, on_step)
+                    remover.purge(owner, objects, lock, timeout, on_step)
                 else:
-                    remover.delete(owner, snapshot, timeout, on_step)
+                    remover.delete(owner, objects, timeout, on_step)
             with log_store_errors():
-                if purge or not (snapshot.volume or snapshot.claim):
+                if purge or not (objects.volume or objects.claim):
                     self._store().forget([owner])
                 else:
                     self._store().remember(pod.without_workload())
@@ -138,31 +138,31 @@ class PodLifecycle:
         """
         remembered = self._store().find(owner)
         try:
-            snapshot = self._reader.read(owner, remembered.pod_name if remembered else None)
+            objects = self._reader.read(owner, remembered.pod_name if remembered else None)
         except LfgpodsError as error:
             if remembered and is_unreachable(error):
                 return replace(remembered, status=State.UNKNOWN, reason=error.message)
             raise
-        if not snapshot.exists:
+        if not objects.exists:
             self._store().forget([owner])
             raise no_such_pod(owner)
-        snapshot = self._deployer.try_retain(owner, snapshot)
-        return save(self._store(), self._reader.pod(owner, snapshot))
+        objects = self._deployer.try_retain(owner, objects)
+        return save(self._store(), self._reader.pod(owner, objects))
 
     def _deploy(
         self,
         owner: Owner,
         request: Request,
         conversation_id: str | None,
-        snapshot: OwnerObjects,
+        objects: OwnerObjects,
         lock: OwnerLock,
         until: float | None,
         on_step: OnStep,
     ) -> Pod:
-        """Apply what REQUEST makes of the pod in SNAPSHOT, give LOCK back, and wait UNTIL a moment or not at all."""
-        pod = self._reader.pod(owner, snapshot)
-        spec, differences = plan_update(request, pod.spec, snapshot)
-        drawn = self._deployer.render(owner, spec, conversation_id or pod.conversation_id, snapshot)
+        """Apply what REQUEST makes of the pod in OBJECTS, release LOCK, and wait UNTIL that time, or not at all."""
+        pod = self._reader.pod(owner, objects)
+        spec, differences = plan_update(request, pod.spec, objects)
+        drawn = self._deployer.render(owner, spec, conversation_id or pod.conversation_id, objects)
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store().has_volumes_in(self._settings.volume_root)
@@ -170,7 +170,7 @@ class PodLifecycle:
             self._store().remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
-            made, notices = self._deployer.apply(owner, drawn, snapshot, lock, on_step, root_is_made=root_is_made)
+            made, notices = self._deployer.apply(owner, drawn, objects, lock, on_step, root_is_made=root_is_made)
             if until is not None:
                 left = max(1.0, until - time.monotonic())
                 of_class = drawn.volume is None
@@ -193,19 +193,19 @@ class PodLifecycle:
         return replace(pod, differences=differences, notices=notices)
 
     def _existing_pod(
-        self, owner: Owner, snapshot: OwnerObjects, request: Request, update: bool, conversation_id: str | None
+        self, owner: Owner, objects: OwnerObjects, request: Request, update: bool, conversation_id: str | None
     ) -> Pod | None:
         """The pod, if it runs and nothing is to be changed; with what is otherwise than asked for."""
-        pod = self._reader.pod(owner, snapshot)
+        pod = self._reader.pod(owner, objects)
         if pod.status is not State.RUNNING:
             return None
-        pod = self._reader.pod(owner, self._deployer.retain(owner, snapshot))
+        pod = self._reader.pod(owner, self._deployer.retain(owner, objects))
         differences = request.differences(pod.spec)
         if differences and update:
             return None
-        if not is_managed(snapshot.namespace or {}):
-            drawn = self._deployer.render(owner, pod.spec, conversation_id or pod.conversation_id, snapshot)
-            self._deployer.label(drawn, snapshot)
+        if not is_managed(objects.namespace):
+            drawn = self._deployer.render(owner, pod.spec, conversation_id or pod.conversation_id, objects)
+            self._deployer.label(drawn, objects)
         return replace(save(self._store(), pod), differences=differences)
 
 

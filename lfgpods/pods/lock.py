@@ -15,16 +15,21 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lfgpods.core import processes
 from lfgpods.core.errors import KubernetesError, LfgpodsError, TimeLimitError
-from lfgpods.core.objects import Object, metadata
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names
 from lfgpods.core.progress import OnStep
 from lfgpods.hosts.base import Completed
 from lfgpods.hosts.round_trip import RoundTrip, Step
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.kubectl import REQUEST_TIMEOUT, Kubectl
-from lfgpods.kube.labels import manager_labels
+from lfgpods.kube.labels import annotation, label, manager_labels
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import KubeObject, Lease
 
 HOLDER = "lfgpods.io/holder"
 PROCESS = "lfgpods.io/process"
@@ -66,7 +71,7 @@ class OwnerLock:
         self._released = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lfgpods-lock", daemon=True)
 
-    def take(self, references: Sequence[str]) -> list[Object]:
+    def take(self, references: Sequence[str]) -> list[KubeObject]:
         """Wait for the lock and take it. Returns the objects of REFERENCES as they are once it is held.
 
         Taking and reading are one round trip. Raises TimeLimitError that names the holder after the timeout, and
@@ -114,7 +119,7 @@ class OwnerLock:
                 code="lock_lost",
             )
 
-    def _take(self, references: Sequence[str], deadline: float) -> list[Object]:
+    def _take(self, references: Sequence[str], deadline: float) -> list[KubeObject]:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
@@ -129,9 +134,9 @@ class OwnerLock:
             except KubernetesError as error:
                 if error.code != "already_exists":
                     raise
-            held = next(iter(self._kubectl.get([f"lease/{self._name}"], self._namespace)), None)
+            held = next(iter(self._leases()), None)
             if held is not None:
-                version = held["metadata"].get("resourceVersion", "")
+                version = held.metadata.resource_version
                 if seen is None or seen[0] != version:
                     seen = (version, _clock_that_counts_sleep())
                 asked = _clock_that_counts_sleep()
@@ -142,7 +147,7 @@ class OwnerLock:
                     return found_now
             holder = _holder(held) if held else "somebody"
             left = deadline - time.monotonic()
-            may_expire = held is not None and processes.is_alive(metadata(held, "annotations").get(PROCESS, "")) is None
+            may_expire = held is not None and processes.is_alive(_process(held)) is None
             if left <= (-LEASE_SECONDS - _POLL[-1] if may_expire else 0):
                 raise TimeLimitError(
                     f"{holder} is changing {self._names.namespace}, and has not ended within {self._timeout:.0f} s",
@@ -151,11 +156,14 @@ class OwnerLock:
             self._on_step(f"waiting for {holder}")
             self._released.wait(next(polls, _POLL[-1]))
 
-    def _take_over(self, held: Object) -> Object | None:
+    def _leases(self) -> list[Lease]:
+        return of_kind(self._kubectl.get([f"lease/{self._name}"], self._namespace), "Lease")
+
+    def _take_over(self, held: Lease) -> KubeObject | None:
         """The abandoned Lease, now ours; None where somebody else was first."""
         log.info("taking over the lock of %s from %s, which is gone", self._names.namespace, _holder(held))
         wanted = self._lease()
-        wanted["metadata"]["resourceVersion"] = held["metadata"].get("resourceVersion", "")
+        wanted["metadata"]["resourceVersion"] = held.metadata.resource_version
         try:
             return self._kubectl.patch(f"lease/{self._name}", self._namespace, wanted)
         except KubernetesError as error:
@@ -163,9 +171,9 @@ class OwnerLock:
                 raise
             return None
 
-    def _note_renewal(self, lease: Object, asked: float) -> None:
+    def _note_renewal(self, lease: KubeObject, asked: float) -> None:
         """Note the Lease as it is now. Its duration counts from when the request was sent, at ASKED."""
-        self._version = lease["metadata"].get("resourceVersion", "")
+        self._version = lease.metadata.resource_version
         self._renewed = asked
 
     def _renew(self) -> None:
@@ -188,9 +196,9 @@ class OwnerLock:
     def _is_still_ours(self) -> bool:
         """Look again: the answer to a renewal of our own may have been lost."""
         try:
-            for lease in self._kubectl.get([f"lease/{self._name}"], self._namespace):
-                if metadata(lease, "labels").get(HOLDER) == self._token:
-                    self._version = lease["metadata"].get("resourceVersion", "")
+            for lease in self._leases():
+                if label(lease, HOLDER) == self._token:
+                    self._version = lease.metadata.resource_version
                     return True
         except LfgpodsError:
             return True  # nobody knows; the next renewal tells
@@ -227,25 +235,29 @@ def _clock_that_counts_sleep() -> float:
     return time.monotonic()
 
 
-def is_orphan(lease: Object) -> bool:
+def is_orphan(lease: Lease) -> bool:
     """Whether the process that a Lease names is known to be dead, or is this one and does not hold it."""
-    process = metadata(lease, "annotations").get(PROCESS, "")
+    process = _process(lease)
     if process == processes.this_process():
-        return metadata(lease, "labels").get(HOLDER) not in _held_tokens
+        return label(lease, HOLDER) not in _held_tokens
     return processes.is_alive(process) is False
 
 
-def _is_abandoned(lease: Object, unchanged: float) -> bool:
+def _process(lease: Lease) -> str:
+    return annotation(lease, PROCESS) or ""
+
+
+def _is_abandoned(lease: Lease, unchanged: float) -> bool:
     """Whether the Lease may be taken over, given for how many seconds nobody was seen to renew it.
 
     No clock of another machine is trusted.
     """
-    duration = (lease.get("spec") or {}).get("leaseDurationSeconds")
-    return is_orphan(lease) or unchanged > (duration if isinstance(duration, int) else LEASE_SECONDS)
+    duration = lease.spec.lease_duration_seconds
+    return is_orphan(lease) or unchanged > (LEASE_SECONDS if duration is None else duration)
 
 
-def _holder(lease: Object) -> str:
-    return str((lease.get("spec") or {}).get("holderIdentity") or "somebody")
+def _holder(lease: Lease) -> str:
+    return lease.spec.holder_identity or "somebody"
 
 
 def _now() -> str:

@@ -1,59 +1,58 @@
-"""An owner's objects as the cluster has them, and what they say of themselves. Pure."""
+"""One owner's objects as the cluster has them, and what their labels, annotations and specs say. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names
 from lfgpods.core.spec import PodSpec
-from lfgpods.kube.labels import (
-    DELETED_AT,
-    REVISION,
-    read_spec,
-)
+from lfgpods.kube.kinds import of_kind
+from lfgpods.kube.labels import DELETED_AT, REVISION, annotation, read_spec
 from lfgpods.kube.nodes import Node
+
+if TYPE_CHECKING:
+    from lfgpods.kube import objects as kube
 
 
 @dataclass(frozen=True)
 class OwnerObjects:
     """An owner's objects as the cluster had them at one moment."""
 
-    namespace: Object | None = None
-    volume: Object | None = None
-    claim: Object | None = None
-    deployment: Object | None = None
-    service: Object | None = None
-    pods: tuple[Object, ...] = ()
+    namespace: kube.Namespace | None = None
+    volume: kube.PersistentVolume | None = None
+    claim: kube.PersistentVolumeClaim | None = None
+    deployment: kube.Deployment | None = None
+    service: kube.Service | None = None
+    pods: tuple[kube.Pod, ...] = ()
     nodes: tuple[Node, ...] = ()
-    """The cluster's nodes, where they may be why a pod does not run, and this account may see them."""
+    """The cluster's nodes, if one of them may be the reason why a pod does not run, and this account may see them."""
 
     @property
     def provisioned(self) -> bool:
-        """Whether the cluster made the volume: one that lfgpods made has lfgpods' name."""
-        if self.claim is not None and (name := self.claim["spec"].get("volumeName")):
-            return bool(name != Names(self.claim["metadata"].get("namespace", "")).volume)
-        if self.volume is not None and (claim := self.volume["spec"].get("claimRef")):
-            return bool(self.volume["metadata"]["name"] != Names(claim.get("namespace", "")).volume)
+        """Whether the cluster made the volume. A volume that lfgpods made has a name of its own."""
+        if self.claim is not None and (name := self.claim.spec.volume_name):
+            return name != Names(self.claim.metadata.namespace).volume
+        if self.volume is not None and (claim := self.volume.spec.claim_ref):
+            return self.volume.metadata.name != Names(claim.namespace).volume
         return False
 
     @property
-    def objects(self) -> tuple[Object, ...]:
-        """What there is of the five objects."""
+    def existing(self) -> tuple[kube.ListedObject, ...]:
+        """Those of the five objects that exist."""
         five = (self.namespace, self.volume, self.claim, self.deployment, self.service)
         return tuple(obj for obj in five if obj is not None)
 
     @property
     def exists(self) -> bool:
-        return bool(self.objects)
+        return bool(self.existing)
 
 
-def is_ours(deployment: Object) -> bool:
-    """Whether the Deployment's pods were described by lfgpods, rather than adopted with a label."""
-    return REVISION in metadata(deployment["spec"].get("template"), "annotations")
+def is_ours(deployment: kube.Deployment) -> bool:
+    """Whether lfgpods described the Deployment's pods, rather than adopted the Deployment with a label."""
+    return REVISION in deployment.spec.template.metadata.annotations
 
 
 _FIELDS = {
@@ -65,74 +64,74 @@ _FIELDS = {
 }
 
 
-def owner_objects(objects: Sequence[Object]) -> OwnerObjects:
-    """The snapshot that one owner's objects make up."""
-    found: dict[str, Any] = {_FIELDS[obj["kind"]]: obj for obj in objects if obj["kind"] in _FIELDS}
-    pods = tuple(obj for obj in objects if obj["kind"] == "Pod")
-    return OwnerObjects(**found, pods=pods)
+def owner_objects(objects: Iterable[kube.KubeObject]) -> OwnerObjects:
+    """OBJECTS, which are all of one owner, by their kinds."""
+    objects = list(objects)
+    found: dict[str, Any] = {_FIELDS[obj.kind]: obj for obj in objects if obj.kind in _FIELDS}
+    return OwnerObjects(**found, pods=tuple(of_kind(objects, "Pod")))
 
 
-def group_by_namespace(objects: Iterable[Object]) -> dict[str, list[Object]]:
-    """The objects by the namespace that they are in, are, or (a volume) are claimed from."""
-    groups: dict[str, list[Object]] = {}
+def group_by_namespace(objects: Iterable[kube.ListedObject]) -> dict[str, list[kube.ListedObject]]:
+    """OBJECTS by namespace: a volume's is that of its claim, and a namespace's is itself."""
+    groups: dict[str, list[kube.ListedObject]] = {}
     for obj in objects:
-        metadata_of = obj["metadata"]
-        if obj["kind"] == "Namespace":
-            namespace = metadata_of["name"]
-        elif obj["kind"] == "PersistentVolume":
-            namespace = (obj["spec"].get("claimRef") or {}).get("namespace", "")
+        if obj.kind == "Namespace":
+            namespace = obj.metadata.name
+        elif obj.kind == "PersistentVolume":
+            namespace = obj.claim.namespace
         else:
-            namespace = metadata_of.get("namespace", "")
+            namespace = obj.metadata.namespace
         groups.setdefault(namespace, []).append(obj)
     return groups
 
 
-def recorded_spec(snapshot: OwnerObjects) -> PodSpec | None:
-    """What the annotations say that the pod was asked to be."""
-    records = (read_spec(obj) for obj in (snapshot.namespace, snapshot.volume, snapshot.claim) if obj)
+def recorded_spec(objects: OwnerObjects) -> PodSpec | None:
+    """The pod's spec as the annotations record it; None if none can be read."""
+    records = (read_spec(obj) for obj in (objects.namespace, objects.volume, objects.claim) if obj)
     return next(filter(None, records), None)
 
 
-def storage_class(snapshot: OwnerObjects) -> str | None:
-    """The class that the volume is of, or is to be of; None for a folder of the host."""
-    volume, claim = snapshot.volume, snapshot.claim
-    if snapshot.provisioned:
-        of_class = (volume or claim or {})["spec"].get("storageClassName")
-        return str(of_class) if of_class else None
-    if volume is not None or (claim is not None and claim["spec"].get("volumeName")):
+def storage_class(objects: OwnerObjects) -> str | None:
+    """The storage class of the volume, also if it is yet to be made; None for a folder of the host."""
+    volume, claim = objects.volume, objects.claim
+    if objects.provisioned:
+        of_class = volume.spec.storage_class_name if volume else claim.spec.storage_class_name if claim else None
+        return of_class or None
+    if volume is not None or is_bound(claim):
         return None
-    recorded = recorded_spec(snapshot)
+    recorded = recorded_spec(objects)
     return recorded.storage_class if recorded else None
 
 
-def volume_place(snapshot: OwnerObjects, names: Names, volume_root: str, of_class: str | None) -> str:
-    """Where the data lies, for people: a folder of the host, or the name of what the cluster made OF_CLASS."""
+def volume_place(objects: OwnerObjects, names: Names, volume_root: str, of_class: str | None) -> str:
+    """Where the data is, for people: a folder of the host, or the name of the volume OF_CLASS or of its claim."""
     if of_class is None:
-        return volume_folder(snapshot, names, volume_root)
-    bound = ((snapshot.claim or {}).get("spec") or {}).get("volumeName")
-    name = snapshot.volume["metadata"]["name"] if snapshot.volume else bound
+        return volume_folder(objects, names, volume_root)
+    bound = objects.claim.spec.volume_name if objects.claim else ""
+    name = objects.volume.metadata.name if objects.volume else bound
     return f"persistentvolume/{name}" if name else f"persistentvolumeclaim/{names.claim}"
 
 
-def volume_folder(snapshot: OwnerObjects, names: Names, volume_root: str) -> str:
-    """Where the data lies: the folder that the PersistentVolume names, else the one that it would be given."""
-    path = (((snapshot.volume or {}).get("spec") or {}).get("hostPath") or {}).get("path")
-    return str(path) if path else names.folder(volume_root)
+def volume_folder(objects: OwnerObjects, names: Names, volume_root: str) -> str:
+    """Where the data is: the PersistentVolume's folder, or the folder that a new one would get."""
+    path = objects.volume.spec.host_path.path if objects.volume else ""
+    return path or names.folder(volume_root)
 
 
-def is_marked_deleted(snapshot: OwnerObjects) -> bool:
-    """Whether the namespace says since when there has been no pod."""
-    return DELETED_AT in metadata(snapshot.namespace, "annotations")
+def is_marked_deleted(objects: OwnerObjects) -> bool:
+    """Whether the namespace records when its pod was deleted."""
+    return annotation(objects.namespace, DELETED_AT) is not None
 
 
 def not_the_owner(message: str) -> KubernetesError:
+    """The error for objects that are not proven to be the owner's."""
     return KubernetesError(
         message,
-        "Nothing was changed. Look at it with kubectl; what is really yours can be deleted by hand.",
+        "Nothing was changed. Look at it with kubectl, and delete by hand what is really yours.",
         code="not_the_owner",
     )
 
 
-def is_bound(claim: Object | None) -> bool:
+def is_bound(claim: kube.PersistentVolumeClaim | None) -> bool:
     """Whether CLAIM is there and has a volume."""
-    return claim is not None and bool(claim["spec"].get("volumeName"))
+    return claim is not None and bool(claim.spec.volume_name)

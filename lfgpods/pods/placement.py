@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, LfgpodsError
-from lfgpods.core.objects import Object
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.hosts.base import Host
@@ -29,6 +29,9 @@ from lfgpods.kube.nodes import (
     read_nodes,
     trouble_of,
 )
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
 
 NODE_CACHE_TTL = 15.0
 """How long node data may be reused, in seconds. Problems are checked again before they are reported."""
@@ -111,7 +114,7 @@ class Placement:
         node = node_of_host(nodes, named, () if named else self._host_names())
         return node if len(nodes) > 1 else None
 
-    def is_here(self, volume: Object | None) -> bool:
+    def is_here(self, volume: PersistentVolume | None) -> bool:
         """Whether the folder of VOLUME is on the host. Raises KubernetesError where that cannot be told."""
         tied = nodes_of(volume)
         if tied is None:
@@ -126,7 +129,7 @@ class Placement:
         except KubernetesError:
             return None
 
-    def check_reach(self, volume: Object | None, *, in_folder: bool, grace: float, on_step: OnStep) -> None:
+    def check_reach(self, volume: PersistentVolume | None, *, in_folder: bool, grace: float, on_step: OnStep) -> None:
         """Return once a pod can be started where VOLUME, or with IN_FOLDER a folder that is to be made, is reached.
 
         Raises KubernetesError after GRACE seconds, with cause and remedy.
@@ -144,7 +147,7 @@ class Placement:
                 threading.Event().wait(_POLL)
             within = 0.0
 
-    def _candidates(self, volume: Object | None, in_folder: bool, within: float) -> Sequence[Node]:
+    def _candidates(self, volume: PersistentVolume | None, in_folder: bool, within: float) -> Sequence[Node]:
         nodes = self.nodes(within=within) if self._needs_nodes(in_folder) else ()
         node = self.folder_node() if in_folder and nodes and nodes_of(volume) is None else None
         return [one for one in nodes if one.name == node.name] if node else nodes
@@ -171,7 +174,7 @@ class Placement:
             return ""
 
 
-def _out_of_reach(nodes: Sequence[Node], volume: Object | None, trouble: str) -> KubernetesError:
+def _out_of_reach(nodes: Sequence[Node], volume: PersistentVolume | None, trouble: str) -> KubernetesError:
     usable = reachable(nodes, volume)
     silent = any(not node.answers for node in usable) or not usable
     cause, _, remedy = trouble.partition("; ")

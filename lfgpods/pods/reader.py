@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod
 from lfgpods.core.progress import OnStep
@@ -21,7 +21,7 @@ from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.base import Host
 from lfgpods.kube.diagnosis import diagnose, is_terminating, newest_pod, ready_pod
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import PROVISIONED, instance_of, is_managed, read_owner, selector
+from lfgpods.kube.labels import PROVISIONED, annotation, instance_of, is_managed, read_owner, selector
 from lfgpods.pods import manifests
 from lfgpods.pods.lock import OwnerLock
 from lfgpods.pods.objects import (
@@ -35,6 +35,9 @@ from lfgpods.pods.placement import Placement
 from lfgpods.pods.status import nodes_matter, pod_of
 from lfgpods.volumes import folders
 from lfgpods.volumes.provisioned import ProvisionedVolumes
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import KubeObject, ListedObject
 
 log = logging.getLogger(__name__)
 
@@ -107,43 +110,43 @@ class PodReader:
             pool.submit(manifests.prepare, self._settings.templates)
             yield
 
-    def _complete(self, owner: Owner, found: Sequence[Object]) -> OwnerObjects:
+    def _complete(self, owner: Owner, found: Sequence[KubeObject]) -> OwnerObjects:
         names = names_of(owner)
         for obj in found:
-            self.has_provisioned |= PROVISIONED in metadata(obj, "annotations")
-        others = [obj for obj in found if obj["kind"] == "Namespace" and obj["metadata"]["name"] != names.namespace]
-        snapshot = owner_objects([obj for obj in found if obj not in others])
-        self._check_instance(snapshot)
-        if snapshot.volume is None and snapshot.provisioned and snapshot.claim is not None:
-            snapshot = replace(snapshot, volume=self.provisioned.of_claim(snapshot.claim))
-        elif snapshot.volume is None and self._may_be_left_behind and not is_bound(snapshot.claim):
-            snapshot = replace(snapshot, volume=self.provisioned.left_behind(owner))
-        if snapshot.namespace is None:
-            return snapshot
-        stated = read_owner(snapshot.namespace)
+            self.has_provisioned |= annotation(obj, PROVISIONED) is not None
+        others = [obj for obj in found if obj.kind == "Namespace" and obj.metadata.name != names.namespace]
+        objects = owner_objects([obj for obj in found if obj not in others])
+        self._check_instance(objects)
+        if objects.volume is None and objects.provisioned and objects.claim is not None:
+            objects = replace(objects, volume=self.provisioned.of_claim(objects.claim))
+        elif objects.volume is None and self._may_be_left_behind and not is_bound(objects.claim):
+            objects = replace(objects, volume=self.provisioned.left_behind(owner))
+        if objects.namespace is None:
+            return objects
+        stated = read_owner(objects.namespace)
         if stated is not None and stated != owner:
             raise not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
-        if not is_managed(snapshot.namespace) and len(snapshot.objects) == 1:
+        if not is_managed(objects.namespace) and len(objects.existing) == 1:
             raise not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
-        if ready_pod(snapshot.pods) is None:
+        if ready_pod(objects.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
-            snapshot = replace(snapshot, pods=tuple(pods))
-        return self._with_nodes(snapshot)[0]
+            objects = replace(objects, pods=tuple(pods))
+        return self._with_nodes(objects)[0]
 
-    def _check_instance(self, snapshot: OwnerObjects) -> None:
+    def _check_instance(self, objects: OwnerObjects) -> None:
         """Raise KubernetesError if the namespace or the volume belongs to another installation."""
         ours = self._settings.instance
-        for obj in (snapshot.namespace, snapshot.volume):
+        for obj in (objects.namespace, objects.volume):
             if obj is not None and (theirs := instance_of(obj)) != ours:
                 which = f"belongs to the instance {theirs}" if theirs else f"does not belong to the instance {ours}"
-                raise not_the_owner(f"the {obj['kind']} {obj['metadata']['name']} {which}")
+                raise not_the_owner(f"the {obj.kind} {obj.metadata.name} {which}")
 
-    def _with_nodes(self, *snapshots: OwnerObjects) -> list[OwnerObjects]:
-        """SNAPSHOTS with the nodes where those may be why a pod does not run; one remote command, if any."""
-        if not any(map(nodes_matter, snapshots)):
-            return list(snapshots)
+    def _with_nodes(self, *several: OwnerObjects) -> list[OwnerObjects]:
+        """SEVERAL, with the nodes if a node may be the reason why a pod does not run. One remote command at most."""
+        if not any(map(nodes_matter, several)):
+            return list(several)
         nodes = self.placement.nodes(within=NODE_STATUS_TTL)
-        return [replace(one, nodes=nodes) if nodes_matter(one) else one for one in snapshots]
+        return [replace(one, nodes=nodes) if nodes_matter(one) else one for one in several]
 
     @property
     def _may_be_left_behind(self) -> bool:
@@ -161,37 +164,37 @@ class PodReader:
         ]
         return references if self.lock_namespace in references else [self.lock_namespace, *references]
 
-    def pod(self, owner: Owner, snapshot: OwnerObjects) -> Pod:
+    def pod(self, owner: Owner, objects: OwnerObjects) -> Pod:
         settings = self._settings
         address = self.host.address
-        return pod_of(owner, names_of(owner), snapshot, address, settings.defaults, settings.volume_root)
+        return pod_of(owner, names_of(owner), objects, address, settings.defaults, settings.volume_root)
 
     def exit_reason(self, owner: Owner, pod_name: str) -> str | None:
         """In words, what happened to a pod that is not what it was; None where it still runs."""
         pods = self.read(owner).pods
-        pod = next((pod for pod in pods if pod["metadata"]["name"] == pod_name), None)
+        pod = next((pod for pod in pods if pod.metadata.name == pod_name), None)
         diagnosis = diagnose(pod) if pod is not None and not is_terminating(pod) else None
         if diagnosis is not None and diagnosis.ready:
             return None
         if diagnosis is not None and diagnosis.error is not None:
             return f"ended ({diagnosis.error.message})"
         successor = newest_pod(one for one in pods if one is not pod and not is_terminating(one))
-        return f"replaced by {successor['metadata']['name']}" if successor else "ended"
+        return f"replaced by {successor.metadata.name}" if successor else "ended"
 
     def pods(self, expected: int) -> list[Pod]:
         """Every owner's pod and kept volume in the cluster, by namespace; about EXPECTED, or 0 where nobody knows."""
         known = []
-        for namespace, objects in group_by_namespace(self.everything(_KINDS, expected)).items():
-            snapshot = owner_objects(objects)
-            proof = snapshot.namespace or snapshot.volume
+        for namespace, listed in group_by_namespace(self.everything(_KINDS, expected)).items():
+            objects = owner_objects(listed)
+            proof = objects.namespace or objects.volume
             owner = read_owner(proof) if proof else None
             if owner is not None and names_of(owner).namespace == namespace:
-                known.append((owner, snapshot))
-        snapshots = self._with_nodes(*(snapshot for _, snapshot in known))
-        found = [self.pod(owner, snapshot) for (owner, _), snapshot in zip(known, snapshots, strict=True)]
+                known.append((owner, objects))
+        complete = self._with_nodes(*(objects for _, objects in known))
+        found = [self.pod(owner, objects) for (owner, _), objects in zip(known, complete, strict=True)]
         return sorted(found, key=lambda pod: pod.namespace)
 
-    def everything(self, kinds: Sequence[str], expected: int) -> list[Object]:
+    def everything(self, kinds: Sequence[str], expected: int) -> list[ListedObject]:
         """What lfgpods reads of all objects of KINDS in the cluster that carry its labels, of about EXPECTED owners."""
         labels = selector(self._settings.instance)
         return self.kubectl.get_everywhere(kinds, labels, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)

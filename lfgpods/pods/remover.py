@@ -9,14 +9,16 @@ import posixpath
 import threading
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, VolumeError
-from lfgpods.core.objects import Object, metadata
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.kube.diagnosis import has_ended, is_terminating
-from lfgpods.kube.labels import DELETED_AT, PURGING, is_managed, read_owner
+from lfgpods.kube.kinds import of_kind
+from lfgpods.kube.labels import DELETED_AT, PURGING, annotation, is_managed, read_owner
 from lfgpods.kube.nodes import nodes_of, reachable
 from lfgpods.pods.lock import HOLDER, OwnerLock
 from lfgpods.pods.objects import OwnerObjects, is_marked_deleted, not_the_owner, storage_class, volume_folder
@@ -24,6 +26,9 @@ from lfgpods.pods.reader import PodReader
 from lfgpods.pods.rollout import force_resync, wait_ended
 from lfgpods.volumes import folders
 from lfgpods.volumes.folders import Presence
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume
 
 TIMEOUT = 120.0
 """Seconds that a deletion is given, unless the caller says otherwise."""
@@ -42,66 +47,66 @@ class PodRemover:
         self._placement = reader.placement
         self._provisioned = reader.provisioned
 
-    def delete(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def delete(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
         names = names_of(owner)
-        if snapshot.deployment or snapshot.service:
+        if objects.deployment or objects.service:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             namespace = f"namespace/{names.namespace}"
             noted = self._kubectl.annotate_step(namespace, names.namespace, DELETED_AT, moment)
             self._kubectl.delete(workload, names.namespace, before=[noted])
-        if snapshot.namespace:
-            wait_ended(self._kubectl, names, snapshot.pods, timeout, on_step)
+        if objects.namespace:
+            wait_ended(self._kubectl, names, objects.pods, timeout, on_step)
 
-    def unmark(self, owner: Owner, snapshot: OwnerObjects) -> None:
+    def unmark(self, owner: Owner, objects: OwnerObjects) -> None:
         """Take the moment of a deletion away that was cut short before it deleted anything."""
-        if is_marked_deleted(snapshot):
+        if is_marked_deleted(objects):
             names = names_of(owner)
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
-    def purge(self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
+    def purge(self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
         names = names_of(owner)
         deadline = time.monotonic() + timeout
-        if storage_class(snapshot) is not None:
-            self._check_provisioned(owner, snapshot)
+        if storage_class(objects) is not None:
+            self._check_provisioned(owner, objects)
             lock.check()
-            if snapshot.volume:
-                self._provisioned.begin_purge(snapshot.volume)
-            self._purge_namespace(owner, snapshot, timeout, on_step)
-            if snapshot.volume:
-                self._provisioned.end_purge(snapshot.volume, max(deadline, time.monotonic() + _LAST_LOOK), on_step)
-            return snapshot.exists
-        folder = volume_folder(snapshot, names, self._settings.volume_root)
-        self._check_purge(owner, snapshot, folder)
+            if objects.volume:
+                self._provisioned.begin_purge(objects.volume)
+            self._purge_namespace(owner, objects, timeout, on_step)
+            if objects.volume:
+                self._provisioned.end_purge(objects.volume, max(deadline, time.monotonic() + _LAST_LOOK), on_step)
+            return objects.exists
+        folder = volume_folder(objects, names, self._settings.volume_root)
+        self._check_purge(owner, objects, folder)
         lock.check()
-        if snapshot.volume:
+        if objects.volume:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
-        self._purge_namespace(owner, snapshot, timeout, on_step)
-        if not (snapshot.volume or self.looks_for_folders):
-            return snapshot.exists
+        self._purge_namespace(owner, objects, timeout, on_step)
+        if not (objects.volume or self.looks_for_folders):
+            return objects.exists
         on_step("removing the volume folder")
         removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
-        if snapshot.volume:
+        if objects.volume:
             # Last, because it is the proof of whose folder it is, should this be cut short before.
             left = max(_LAST_LOOK, deadline - time.monotonic())
             lock.check()
             self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
-        return removed or snapshot.exists
+        return removed or objects.exists
 
     @property
     def looks_for_folders(self) -> bool:
         """Whether there may be volume folders of which the cluster does not know."""
         return self._settings.defaults.storage_class is None
 
-    def remove_namespace(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def remove_namespace(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
 
         Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
@@ -116,16 +121,16 @@ class PodRemover:
             namespace,
         ]
         self._kubectl.delete(references, names.namespace)
-        wait_ended(self._kubectl, names, snapshot.pods, deadline - time.monotonic(), on_step)
+        wait_ended(self._kubectl, names, objects.pods, deadline - time.monotonic(), on_step)
         self._forget_ended_pods(owner)
         force_resync(self._kubectl, namespace, names)
         on_step("waiting for the namespace to end")
         self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
 
-    def _purge_namespace(self, owner: Owner, snapshot: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def _purge_namespace(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
         names = names_of(owner)
-        if snapshot.namespace:
-            self.remove_namespace(owner, snapshot, timeout, on_step)
+        if objects.namespace:
+            self.remove_namespace(owner, objects, timeout, on_step)
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
@@ -137,7 +142,7 @@ class PodRemover:
         """Delete the objects of pods that have ended, which kubelet would only do in its next round of ten seconds."""
         names = names_of(owner)
         pods = self._kubectl.get_pods(names.namespace, f"app={names.namespace}")
-        if ended := [f"pod/{pod['metadata']['name']}" for pod in pods if has_ended(pod)]:
+        if ended := [f"pod/{pod.metadata.name}" for pod in pods if has_ended(pod)]:
             self._kubectl.delete(ended, names.namespace, at_once=True)
 
     def has_folder(self, owner: Owner) -> bool:
@@ -158,30 +163,30 @@ class PodRemover:
             )
 
     def end_interrupted_purge(
-        self, owner: Owner, snapshot: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep
+        self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep
     ) -> str | None:
         """Undo a purge that was cut short before it touched a file, and see every other one through.
 
-        Returns what was found, in words, when SNAPSHOT is out of date; None where there was no such purge.
+        Returns what was found, in words, if OBJECTS are out of date now; None if there was no such purge.
         """
-        if PURGING not in metadata(snapshot.volume, "annotations"):
+        if annotation(objects.volume, PURGING) is None:
             return None
         names = names_of(owner)
-        if snapshot.provisioned and snapshot.volume is not None:
-            claim = snapshot.claim
-            if claim is not None and not is_terminating(claim) and not is_terminating(snapshot.namespace):
-                self._provisioned.undo_purge(snapshot.volume)
+        if objects.provisioned and objects.volume is not None:
+            claim = objects.claim
+            if claim is not None and not is_terminating(claim) and not is_terminating(objects.namespace):
+                self._provisioned.undo_purge(objects.volume)
                 return "a purge had been cut short before it gave up the volume; its files are still there"
-            self.purge(owner, snapshot, lock, timeout, on_step)
+            self.purge(owner, objects, lock, timeout, on_step)
             return "a purge had been cut short; it was seen through, and the volume is new"
-        folder = volume_folder(snapshot, names, self._settings.volume_root)
+        folder = volume_folder(objects, names, self._settings.volume_root)
         root, name = posixpath.split(folder)
-        self._check_is_here(owner, snapshot.volume)
+        self._check_is_here(owner, objects.volume)
         if folders.undo_purge(self._host, root, name, sudo=self._settings.sudo) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
             return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
-        self.purge(owner, snapshot, lock, timeout, on_step)
+        self.purge(owner, objects, lock, timeout, on_step)
         return "a purge had been cut short; it was seen through, and the volume is new"
 
     def remove_lock(self, namespace: str, token: str) -> None:
@@ -209,19 +214,18 @@ class PodRemover:
                 on_step("waiting for the last container to end")
                 threading.Event().wait(0.5)
 
-    def _check_provisioned(self, owner: Owner, snapshot: OwnerObjects) -> None:
+    def _check_provisioned(self, owner: Owner, objects: OwnerObjects) -> None:
         """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
-        names, volume, claim = names_of(owner), snapshot.volume, snapshot.claim
-        bound_to = ((volume or {}).get("spec") or {}).get("claimRef") or {}
-        by_claim = claim is not None and bound_to.get("uid") == claim["metadata"].get("uid")
-        is_its_own = volume is None or by_claim or read_owner(volume) == owner
-        claimed_from = (bound_to.get("namespace"), bound_to.get("name"))
-        if not is_its_own or (volume is not None and claimed_from != (names.namespace, names.claim)):
+        names, volume, claim = names_of(owner), objects.volume, objects.claim
+        if volume is not None and not (
+            (volume.claim.namespace, volume.claim.name) == (names.namespace, names.claim)
+            and ((claim is not None and volume.claim.uid == claim.metadata.uid) or read_owner(volume) == owner)
+        ):
             raise not_the_owner(f"nothing proves that the volume of {names.namespace} belongs to {owner}")
-        if snapshot.namespace is not None and not is_managed(snapshot.namespace):
+        if objects.namespace is not None and not is_managed(objects.namespace):
             raise not_the_owner(f"nothing proves that {names.namespace} belongs to {owner}")
 
-    def _check_is_here(self, owner: Owner, volume: Object | None) -> None:
+    def _check_is_here(self, owner: Owner, volume: PersistentVolume | None) -> None:
         """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
         if not self._placement.is_here(volume):
             names, nodes = names_of(owner), " or ".join(sorted(nodes_of(volume) or ()))
@@ -235,16 +239,16 @@ class PodRemover:
                 code="other_node",
             )
 
-    def _check_purge(self, owner: Owner, snapshot: OwnerObjects, folder: str) -> None:
+    def _check_purge(self, owner: Owner, objects: OwnerObjects, folder: str) -> None:
         """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
 
         And VolumeError where the folder is missing and nothing shows that its disk is there.
         """
         names = names_of(owner)
         root, name = posixpath.split(folder)
-        claimed_by = (((snapshot.volume or {}).get("spec") or {}).get("claimRef") or {}).get("namespace")
-        volume_is_ours = name == names.namespace and claimed_by in (None, names.namespace)
-        namespace_is_ours = snapshot.namespace is None or is_managed(snapshot.namespace) or snapshot.volume is not None
+        claimed_by = objects.volume.claim.namespace if objects.volume else ""
+        volume_is_ours = name == names.namespace and claimed_by in ("", names.namespace)
+        namespace_is_ours = objects.namespace is None or is_managed(objects.namespace) or objects.volume is not None
         if not (volume_is_ours and namespace_is_ours):
             raise not_the_owner(f"nothing proves that {names.namespace} and its volume belong to {owner}")
         if root != self._settings.volume_root:
@@ -253,14 +257,14 @@ class PodRemover:
                 f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
-        if snapshot.volume and not (snapshot.volume["spec"].get("hostPath") or {}).get("path"):
+        if objects.volume and not objects.volume.spec.host_path.path:
             raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
-        self._check_is_here(owner, snapshot.volume)
-        begun = PURGING in metadata(snapshot.volume, "annotations")
+        self._check_is_here(owner, objects.volume)
+        begun = annotation(objects.volume, PURGING) is not None
         absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)
-        if snapshot.volume and self._look(root, name) in absent:
+        if objects.volume and self._look(root, name) in absent:
             raise folders.missing(root, name)
-        for volume in self._kubectl.get_all("persistentvolumes"):
-            path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path") or ""
-            if volume["metadata"]["name"] != names.volume and f"{posixpath.normpath(path)}/".startswith(f"{folder}/"):
-                raise not_the_owner(f"the PersistentVolume {volume['metadata']['name']} uses the folder of {owner} too")
+        for volume in of_kind(self._kubectl.get_all("persistentvolumes"), "PersistentVolume"):
+            path = posixpath.normpath(volume.spec.host_path.path)
+            if volume.metadata.name != names.volume and f"{path}/".startswith(f"{folder}/"):
+                raise not_the_owner(f"the PersistentVolume {volume.metadata.name} uses the folder of {owner} too")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
-from lfgpods.core.objects import Object, metadata
 from lfgpods.core.owners import Names
 from lfgpods.core.progress import OnStep
 from lfgpods.kube.diagnosis import UNBOUND_CLAIM, diagnose, has_ended, is_terminating, newest_pod, replica_failure
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import RESYNCED_AT, REVISION
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import Event, Pod
 
 PROVISIONING_LOOK_EVERY = 10.0
 """Seconds between two looks at what the provisioner says."""
@@ -37,7 +41,7 @@ def wait_ready(
     *,
     provisioned: bool = False,
     grace: float = 10.0,
-) -> Object:
+) -> Pod:
     """Wait for the pod of REVISION, a running one of the same revision included, and return it.
 
     GRACE is how long, in seconds, a failure may last that can pass: a pull is tried again, a node is being added.
@@ -46,7 +50,7 @@ def wait_ready(
     """
     start = time.monotonic()
     deadline = start + timeout
-    pods: dict[str, Object] = {}
+    pods: dict[str, Pod] = {}
     failing_since: dict[str, float] = {}
     looked = start
     replaced: set[str] = set()
@@ -55,8 +59,8 @@ def wait_ready(
     step = "waiting for the pod to be made"
     while (left := deadline - time.monotonic()) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
-            if changed is not None and changed["metadata"]["name"] not in replaced:
-                pods[changed["metadata"]["name"]] = changed
+            if changed is not None and changed.metadata.name not in replaced:
+                pods[changed.metadata.name] = changed
             now = time.monotonic()
             pod = newest_pod((one for one in pods.values() if not is_terminating(one)), revision)
             if pod is None:
@@ -73,17 +77,17 @@ def wait_ready(
             on_step(step)
             if diagnosis.ready:
                 return pod
-            if provisioned and not (pod.get("spec") or {}).get("nodeName"):
+            if provisioned and not pod.spec.node_name:
                 provisioning.check(now)
                 if diagnosis.error is not None and diagnosis.error.code == UNBOUND_CLAIM:
                     continue
             if diagnosis.error is None:
                 failing_since.clear()
                 if starting.is_late(pod, now):
-                    force_resync(kubectl, f"pod/{pod['metadata']['name']}", names)
+                    force_resync(kubectl, f"pod/{pod.metadata.name}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
-                name = pod["metadata"]["name"]
+                name = pod.metadata.name
                 _replace_unbound(kubectl, names, name, again=bool(replaced))
                 replaced.add(name)
                 del pods[name]
@@ -129,7 +133,7 @@ class _Provisioning:
             return
         self._failing_since = now if self._failing_since is None else self._failing_since
         if now - self._failing_since >= PROVISIONING_GRACE:
-            message = " ".join(str(failures[-1].get("message", "")).split())[:300]
+            message = " ".join(failures[-1].message.split())[:300]
             raise KubernetesError(
                 f"the volume cannot be made: {message}",
                 "Look at the provisioner of its storage class: kubectl get storageclasses. It is tried on and on.",
@@ -137,8 +141,8 @@ class _Provisioning:
             )
 
 
-def _is_of_provisioner(event: Object) -> bool:
-    return event.get("reason") == "ProvisioningFailed"
+def _is_of_provisioner(event: Event) -> bool:
+    return event.reason == "ProvisioningFailed"
 
 
 class _Starting:
@@ -155,10 +159,10 @@ class _Starting:
         self._since = 0.0
         self._patience = 0.0
 
-    def is_late(self, pod: Object, now: float) -> bool:
-        scheduled = bool((pod.get("spec") or {}).get("nodeName"))
-        if not scheduled or pod["metadata"]["name"] != self._name:
-            self._name, self._since = pod["metadata"]["name"] if scheduled else "", now
+    def is_late(self, pod: Pod, now: float) -> bool:
+        scheduled = bool(pod.spec.node_name)
+        if not scheduled or pod.metadata.name != self._name:
+            self._name, self._since = pod.metadata.name if scheduled else "", now
             self._patience = min(max(BUSY * (now - self._began), PATIENCE[0]), PATIENCE[1])
             return False
         if now - self._since < self._patience:
@@ -178,7 +182,7 @@ def force_resync(kubectl: Kubectl, reference: str, names: Names) -> bool:
     return True
 
 
-def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: float, on_step: OnStep) -> None:
+def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], timeout: float, on_step: OnStep) -> None:
     """Wait until nothing runs any more in PODS, nor in any other pod of the owner that is going away.
 
     Raises TimeLimitError after TIMEOUT seconds. Waits for containers, not for the pods' objects: kubelet
@@ -189,14 +193,14 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
     """
     deadline = time.monotonic() + timeout
     selector = f"app={names.namespace}"
-    awaited = {pod["metadata"]["name"] for pod in pods}
+    awaited = {pod.metadata.name for pod in pods}
     touched = time.monotonic()
     while True:
         listed = kubectl.get_pods(names.namespace, selector)
         alive = {
-            pod["metadata"]["name"]
+            pod.metadata.name
             for pod in listed
-            if not has_ended(pod) and (is_terminating(pod) or pod["metadata"]["name"] in awaited)
+            if not has_ended(pod) and (is_terminating(pod) or pod.metadata.name in awaited)
         }
         if not alive:
             return
@@ -207,7 +211,7 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Object], timeout: 
         for changed in kubectl.watch_pods(names.namespace, selector, min(left, RELIST_AFTER)):
             on_step("waiting for the pod to end")
             if changed is not None and has_ended(changed):
-                alive.discard(changed["metadata"]["name"])
+                alive.discard(changed.metadata.name)
             if time.monotonic() - touched > ENDING_PATIENCE:
                 touched = time.monotonic()
                 alive = {name for name in alive if force_resync(kubectl, f"pod/{name}", names)}
@@ -228,8 +232,8 @@ def _expected_revision(kubectl: Kubectl, names: Names) -> tuple[str | None, Kube
     And why the cluster refuses to make one, if it does, which may pass: a new namespace has no service account and
     no counted quota for a moment.
     """
-    for deployment in kubectl.get([f"deployment/{names.deployment}"], names.namespace):
-        return metadata(deployment["spec"]["template"], "annotations").get(REVISION), replica_failure(deployment)
+    for deployment in of_kind(kubectl.get([f"deployment/{names.deployment}"], names.namespace), "Deployment"):
+        return deployment.spec.template.metadata.annotations.get(REVISION), replica_failure(deployment)
     raise KubernetesError(
         "the Deployment was deleted by somebody else while its pod was waited for", "Create again.", code="conflict"
     )
@@ -243,4 +247,4 @@ def _last_warning(kubectl: Kubectl, names: Names) -> str:
     if not warnings:
         return ""
     event = warnings[-1]
-    return f" ({event.get('reason', '')}: {' '.join(str(event.get('message', '')).split())[:200]})"
+    return f" ({event.reason}: {' '.join(event.message.split())[:200]})"

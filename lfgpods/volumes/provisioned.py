@@ -1,6 +1,6 @@
-"""Volumes that the cluster makes by a storage class: found again, kept, bound again, and given up by a purge.
+"""Volumes that the cluster makes by a storage class: finds, retains, frees and purges them.
 
-The cluster names them, so they are known by the claim that is bound to them, or by lfgpods' labels once it is gone.
+The cluster names such a volume. It is found by the claim that is bound to it or, once that is gone, by lfgpods' labels.
 """
 
 from __future__ import annotations
@@ -8,51 +8,65 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
-from lfgpods.core.objects import Object, metadata
+from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.spec import PodSpec
 from lfgpods.kube.diagnosis import is_terminating
+from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.kubectl import Kubectl
-from lfgpods.kube.labels import OWNER, OWNER_KIND, PURGING, annotations_for, labels_for, read_owner, selector
+from lfgpods.kube.labels import (
+    OWNER,
+    OWNER_KIND,
+    PURGING,
+    annotation,
+    annotations_for,
+    labels_for,
+    read_owner,
+    selector,
+)
+
+if TYPE_CHECKING:
+    from lfgpods.kube.objects import PersistentVolume, PersistentVolumeClaim
 
 _POLL = 0.2
 AVAILABLE_WITHIN = 30.0
+"""How long a freed volume may take to become available, in seconds."""
 
 
-def is_retained(volume: Object, owner: Owner) -> bool:
-    """Whether VOLUME says that it is OWNER's, and outlives its claim."""
-    return read_owner(volume) == owner and volume["spec"].get("persistentVolumeReclaimPolicy") == "Retain"
+def is_retained(volume: PersistentVolume, owner: Owner) -> bool:
+    """Whether VOLUME is marked as OWNER's and outlives its claim."""
+    return read_owner(volume) == owner and volume.spec.persistent_volume_reclaim_policy == "Retain"
 
 
 class ProvisionedVolumes:
-    """The cluster's own volumes, as kubectl finds and changes them."""
+    """Finds and changes the volumes that the cluster made."""
 
     def __init__(self, kubectl: Kubectl, instance: str | None = None) -> None:
         self._kubectl = kubectl
         self._instance = instance
 
-    def of_claim(self, claim: Object) -> Object | None:
+    def of_claim(self, claim: PersistentVolumeClaim) -> PersistentVolume | None:
         """The volume that CLAIM is bound to."""
-        name, home = claim["spec"].get("volumeName"), claim["metadata"].get("namespace", "")
-        found = self._kubectl.get([f"persistentvolume/{name}"], home) if name else []
-        return next(iter(found), None)
+        return self._get(claim.spec.volume_name) if claim.spec.volume_name else None
 
-    def left_behind(self, owner: Owner) -> Object | None:
-        """The volume of OWNER whose claim is gone. Raises KubernetesError where there are two, as one must not win."""
+    def left_behind(self, owner: Owner) -> PersistentVolume | None:
+        """The volume of OWNER whose claim is gone. Raises KubernetesError if there are two: lfgpods must not guess."""
         names = names_of(owner)
         labels = f"{selector(self._instance)},{OWNER_KIND}={owner.kind},{OWNER}={names.slug}"
         found = [
             volume
-            for volume in self._kubectl.get_all("persistentvolumes", labels)
-            if read_owner(volume) == owner and _claimed_from(volume) == (names.namespace, names.claim)
+            for volume in of_kind(self._kubectl.get_all("persistentvolumes", labels), "PersistentVolume")
+            if read_owner(volume) == owner
+            and (volume.claim.namespace, volume.claim.name) == (names.namespace, names.claim)
         ]
         if len(found) > 1:
-            both = " and ".join(sorted(volume["metadata"]["name"] for volume in found))
+            both = " and ".join(sorted(volume.metadata.name for volume in found))
             raise KubernetesError(
-                f"the PersistentVolumes {both} both say that they are of {owner}",
+                f"the PersistentVolumes {both} are both marked as the volume of {owner}",
                 "Nothing was changed. Look which one has the files, and take lfgpods' labels off the other.",
                 code="ambiguous_volume",
             )
@@ -64,19 +78,20 @@ class ProvisionedVolumes:
         conversation_id: str | None,
         spec: PodSpec,
         *,
-        volume: Object | None,
-        claim: Object | None,
-    ) -> Object | None:
-        """Label the VOLUME of CLAIM as OWNER's, and have it outlive its claim. Returns it, or None if none is bound.
+        volume: PersistentVolume | None,
+        claim: PersistentVolumeClaim | None,
+    ) -> PersistentVolume | None:
+        """Mark the VOLUME of CLAIM as OWNER's, and make it outlive CLAIM. Returns it, or None if none is bound.
 
         A volume that is being purged stays as it is.
         """
         names = names_of(owner)
-        if volume is not None and (is_retained(volume, owner) or PURGING in metadata(volume, "annotations")):
+        if volume is not None and (is_retained(volume, owner) or annotation(volume, PURGING) is not None):
             return volume
-        if claim is not None and not claim["spec"].get("volumeName"):
-            claim = next(iter(self._kubectl.get([f"persistentvolumeclaim/{names.claim}"], names.namespace)), None)
-        if claim is None or not claim["spec"].get("volumeName"):
+        if claim is not None and not claim.spec.volume_name:
+            found = self._kubectl.get([f"persistentvolumeclaim/{names.claim}"], names.namespace)
+            claim = next(iter(of_kind(found, "PersistentVolumeClaim")), None)
+        if claim is None or not claim.spec.volume_name:
             return volume
         ours: Object = {
             "metadata": {
@@ -85,63 +100,65 @@ class ProvisionedVolumes:
             },
             "spec": {"persistentVolumeReclaimPolicy": "Retain"},
         }
-        return self._kubectl.patch(f"persistentvolume/{claim['spec']['volumeName']}", names.namespace, ours)
+        return self._patch(claim.spec.volume_name, ours)
 
-    def free(self, volume: Object, on_step: OnStep) -> None:
-        """Have VOLUME, whose claim is gone, wait for the next claim of the same name.
+    def free(self, volume: PersistentVolume, on_step: OnStep) -> None:
+        """Free VOLUME, whose claim is gone, for the next claim of the same name.
 
-        A claim that names a volume which the binder does not know to be free yet waits for a resync of 15 seconds.
+        Waits until the volume is available: a claim that is made earlier is bound only at the next resync, 15 seconds
+        later. Raises TimeLimitError after AVAILABLE_WITHIN seconds.
         """
-        name = volume["metadata"]["name"]
+        name = volume.metadata.name
         on_step("giving the kept volume to a new claim")
-        if (volume["spec"].get("claimRef") or {}).get("uid"):
-            freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
-            volume = self._kubectl.patch(f"persistentvolume/{name}", "default", freed)
+        now: PersistentVolume | None = volume
+        if volume.claim.uid:
+            now = self._patch(name, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
         deadline = time.monotonic() + AVAILABLE_WITHIN
-        while (volume.get("status") or {}).get("phase") != "Available":
+        while now is None or now.status.phase != "Available":
             if time.monotonic() >= deadline:
                 raise TimeLimitError(
                     f"the PersistentVolume {name} did not become free within {AVAILABLE_WITHIN:g} s",
                     f"The files are kept. See kubectl describe pv {name}; then create again.",
                 )
             threading.Event().wait(_POLL)
-            volume = next(iter(self._kubectl.get([f"persistentvolume/{name}"], "default")), {})
+            now = self._get(name)
 
-    def begin_purge(self, volume: Object) -> None:
-        """Have the provisioner remove VOLUME, with its disk, as soon as its claim is gone."""
+    def begin_purge(self, volume: PersistentVolume) -> None:
+        """Make the provisioner remove VOLUME, with its disk, as soon as its claim is gone."""
         spec: Object = {"persistentVolumeReclaimPolicy": "Delete"}
-        if not (volume["spec"].get("claimRef") or {}).get("uid"):
-            # It was freed for a claim that never came. Kubernetes gives up only what had one, such as one that is gone.
+        if not volume.claim.uid:
+            # The volume was freed for a claim that never came. Kubernetes deletes a volume only after its claim is
+            # gone, so it is given a claim that does not exist.
             spec["claimRef"] = {"uid": str(uuid.uuid4())}
-        begun = {"metadata": {"annotations": {PURGING: "true"}}, "spec": spec}
-        self._kubectl.patch(f"persistentvolume/{volume['metadata']['name']}", "default", begun)
+        self._patch(volume.metadata.name, {"metadata": {"annotations": {PURGING: "true"}}, "spec": spec})
 
-    def end_purge(self, volume: Object, deadline: float, on_step: OnStep) -> None:
-        """Wait until VOLUME is gone. Raises TimeLimitError that says what remains."""
-        name = volume["metadata"]["name"]
+    def end_purge(self, volume: PersistentVolume, deadline: float, on_step: OnStep) -> None:
+        """Wait until VOLUME is gone. Raises TimeLimitError with what remains."""
+        name = volume.metadata.name
         on_step("waiting for the disk to be removed")
-        while found := self._kubectl.get([f"persistentvolume/{name}"], "default"):
-            now = found[0]
-            if now["spec"].get("persistentVolumeReclaimPolicy") != "Delete" and not is_terminating(now):
-                self.begin_purge(now)  # somebody kept it meanwhile, who came too late
+        while now := self._get(name):
+            if now.spec.persistent_volume_reclaim_policy != "Delete" and not is_terminating(now):
+                self.begin_purge(now)  # another caller retained it meanwhile, too late
             if time.monotonic() >= deadline:
-                status = now.get("status") or {}
-                told = ": ".join(filter(None, (status.get("phase"), status.get("message"))))
+                told = ": ".join(filter(None, (now.status.phase, now.status.message)))
                 raise TimeLimitError(
                     f"the namespace is gone, but the PersistentVolume {name} with its disk is still there ({told})",
                     f"Its provisioner has to remove it; see kubectl describe pv {name}. Purge again to look again.",
                 )
             threading.Event().wait(_POLL)
 
-    def undo_purge(self, volume: Object) -> None:
-        """Keep VOLUME after all, which a purge has begun to give up."""
+    def undo_purge(self, volume: PersistentVolume) -> None:
+        """Retain VOLUME after all, although a purge has begun."""
         kept: Object = {
             "metadata": {"annotations": {PURGING: None}},
             "spec": {"persistentVolumeReclaimPolicy": "Retain"},
         }
-        self._kubectl.patch(f"persistentvolume/{volume['metadata']['name']}", "default", kept)
+        self._patch(volume.metadata.name, kept)
 
+    def _get(self, name: str) -> PersistentVolume | None:
+        found = self._kubectl.get([f"persistentvolume/{name}"], "default")
+        return next(iter(of_kind(found, "PersistentVolume")), None)
 
-def _claimed_from(volume: Object) -> tuple[str | None, str | None]:
-    claim = volume["spec"].get("claimRef") or {}
-    return claim.get("namespace"), claim.get("name")
+    def _patch(self, name: str, patch: Object) -> PersistentVolume | None:
+        patched = self._kubectl.patch(f"persistentvolume/{name}", "default", patch)
+        return next(iter(of_kind([patched], "PersistentVolume")), None)

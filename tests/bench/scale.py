@@ -173,7 +173,7 @@ def _raw_lists(lab: Lab) -> str:
     """The lists that ours needs, as a shell script on the host would get them: kubectl at its fastest."""
     settings = lab.settings()
     lists = [PagedList([kind], selector(settings.instance)) for kind in LISTED]
-    return " && ".join(shlex.join([*settings.kubectl, *one.words]) for one in lists)
+    return " && ".join(shlex.join([*settings.kubectl, *one.args]) for one in lists)
 
 
 def _get(lab: Lab, owner: Owner) -> list[str]:

@@ -101,7 +101,7 @@ def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
 
     monkeypatch.setattr(Kubectl, "_next_pages", and_change)
     found = [
-        obj["metadata"]["labels"][OWNER]
+        obj.metadata.labels[OWNER]
         for obj in kubectl.get_everywhere(["persistentvolumes"], selector(site.settings.instance))
     ]
     assert len(turned) > 1
@@ -127,5 +127,5 @@ def test_objects_of_others_are_not_in_a_page(site: Site, resident: Owner) -> Non
     objects = Kubectl(site.host, site.settings.kubectl).get_everywhere(
         ["pods", "leases", "namespaces"], selector(site.settings.instance)
     )
-    assert {obj["metadata"]["labels"][MANAGED_BY] for obj in objects} == {"lfgpods"}
-    assert names_of(resident).namespace in [obj["metadata"]["name"] for obj in objects if obj["kind"] == "Namespace"]
+    assert {obj.metadata.labels[MANAGED_BY] for obj in objects} == {"lfgpods"}
+    assert names_of(resident).namespace in [obj.metadata.name for obj in objects if obj.kind == "Namespace"]

@@ -19,6 +19,7 @@ from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import DELETED_AT
+from lfgpods.kube.objects import read_object
 from lfgpods.pods.lock import PROCESS
 from lfgpods.pods.objects import owner_objects
 from lfgpods.pods.status import state_of
@@ -135,4 +136,4 @@ def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:
         "spec": {"replicas": 1, "template": {}},
         "status": {"readyReplicas": 1},
     }
-    assert state_of(owner_objects([deployment])) == (State.RUNNING, "")
+    assert state_of(owner_objects([read_object(deployment)])) == (State.RUNNING, "")

@@ -1,21 +1,21 @@
-"""What belongs to nobody, and what of it may go: a file is never among it unless the caller names an age."""
+"""Which things are orphans, and which orphans are removable: never a file, unless the caller names an age."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from lfgpods.core import processes
-from lfgpods.core.objects import Object
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod, State
 from lfgpods.core.settings import load_settings
 from lfgpods.fleet.orphans import Inventory, Kind, Orphan, find_orphans
 from lfgpods.kube.labels import DELETED_AT, MANAGED_BY, MANAGER, OWNER_ID, OWNER_KIND, PURGING, labels_for, owner_record
 from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.kube.objects import ListedObject, read_object
 from lfgpods.pods.lock import PROCESS
 from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import pod_of
@@ -32,16 +32,32 @@ def moment(days_ago: float) -> str:
     return datetime.fromtimestamp(NOW - days_ago * DAY, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def make(kind: str, name: str, **annotations: str) -> Object:
-    metadata = {"name": name, "labels": labels_for(OWNER, NAMES), "annotations": {OWNER_ID: OWNER.id, **annotations}}
+def read(document: dict[str, Any]) -> ListedObject:
+    return cast(ListedObject, read_object(document))
+
+
+def make(
+    kind: str,
+    name: str,
+    annotations: dict[str, str] | None = None,
+    *,
+    labels: dict[str, str] | None = None,
+    spec: dict[str, Any] | None = None,
+) -> ListedObject:
+    """An object of OWNER of KIND, with more ANNOTATIONS and LABELS, and with the fields of SPEC."""
+    metadata: dict[str, Any] = {
+        "name": name,
+        "labels": labels_for(OWNER, NAMES) | (labels or {}),
+        "annotations": {OWNER_ID: OWNER.id} | (annotations or {}),
+    }
     if kind not in ("Namespace", "PersistentVolume"):
         metadata["namespace"] = NAMES.namespace
-    spec: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if kind == "PersistentVolume":
-        spec = {"hostPath": {"path": f"{ROOT}/{NAMES.namespace}"}, "claimRef": {"namespace": NAMES.namespace}}
+        fields = {"hostPath": {"path": f"{ROOT}/{NAMES.namespace}"}, "claimRef": {"namespace": NAMES.namespace}}
     if kind == "Deployment":
-        spec = {"template": {}}
-    return {"kind": kind, "metadata": metadata, "spec": spec}
+        fields = {"template": {}}
+    return read({"kind": kind, "metadata": metadata, "spec": fields | (spec or {})})
 
 
 NAMESPACE = make("Namespace", NAMES.namespace)
@@ -60,7 +76,7 @@ def row() -> Pod:
 
 
 def find(
-    objects: list[Object], folders: list[Folder], rows: list[Pod] | None = None, older_than: float | None = None
+    objects: list[ListedObject], folders: list[Folder], rows: list[Pod] | None = None, older_than: float | None = None
 ) -> list[Orphan]:
     return find_orphans(Inventory(objects, folders, rows or [], ROOT, NOW, older_than))
 
@@ -69,7 +85,7 @@ def told(found: list[Orphan]) -> list[tuple[str, bool]]:
     return [(orphan.kind.value, orphan.removable) for orphan in found]
 
 
-def test_a_pod_and_a_kept_volume_belong_to_somebody() -> None:
+def test_a_pod_and_a_kept_volume_are_no_orphans() -> None:
     assert find([NAMESPACE, VOLUME, DEPLOYMENT, SERVICE], [folder()], [row()]) == []
     assert find([NAMESPACE, VOLUME], [folder(days=900)], [row()]) == []
 
@@ -78,27 +94,27 @@ def test_a_pod_and_a_kept_volume_belong_to_somebody() -> None:
     ("deleted", "changed", "older_than", "removable"),
     [(40, 60, 30, True), (40, 10, 30, False), (20, 60, 30, False), (40, 40, 41, False), (0, 0, 0, True)],
 )
-def test_a_kept_volume_goes_only_after_the_age_that_the_caller_names(
+def test_a_kept_volume_is_removable_only_from_the_given_age_on(
     deleted: float, changed: float, older_than: float, removable: bool
 ) -> None:
-    namespace = make("Namespace", NAMES.namespace, **{DELETED_AT: moment(deleted)})
+    namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(deleted)})
     found = find([namespace, VOLUME], [folder(days=changed)], older_than=older_than * DAY)
     assert told(found) == ([("volume", True)] if removable else [])
     assert find([namespace, VOLUME, DEPLOYMENT], [folder(days=changed)], older_than=older_than * DAY) == []
 
 
-def test_a_pod_that_was_used_after_its_last_deletion_counts_as_used() -> None:
-    namespace = make("Namespace", NAMES.namespace, **{DELETED_AT: moment(90)})
+def test_a_volume_that_was_used_after_its_deletion_counts_as_used() -> None:
+    namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(90)})
     used = replace(row(), status=State.RUNNING, last_used_at=moment(1))
     assert find([namespace, VOLUME], [folder(days=900)], [used], older_than=30 * DAY) == []
 
 
-def test_a_volume_of_which_nothing_is_known_is_never_old() -> None:
+def test_a_volume_of_unknown_age_is_never_old() -> None:
     assert find([NAMESPACE, VOLUME], [Folder(NAMES.namespace, RECORD)], older_than=0.0) == []
 
 
-def test_what_was_cut_short_can_be_removed() -> None:
-    purging = make("PersistentVolume", NAMES.volume, **{PURGING: "true"})
+def test_leftovers_of_interrupted_commands_are_removable() -> None:
+    purging = make("PersistentVolume", NAMES.volume, {PURGING: "true"})
     assert told(find([NAMESPACE], [])) == [("namespace", True)]
     assert told(find([NAMESPACE], [folder(filled=False)])) == [("namespace", True)]
     assert told(find([NAMESPACE, VOLUME, SERVICE], [folder()])) == [("workload", True)]
@@ -108,8 +124,8 @@ def test_what_was_cut_short_can_be_removed() -> None:
     assert told(find([], [], [row()])) == [("record", True)]
 
 
-def test_files_stay() -> None:
-    purging = make("PersistentVolume", NAMES.volume, **{PURGING: "true"})
+def test_files_are_not_removable() -> None:
+    purging = make("PersistentVolume", NAMES.volume, {PURGING: "true"})
     assert find([NAMESPACE], [folder()]) == []
     assert told(find([purging, NAMESPACE], [folder()])) == [("volume", False)]
     assert told(find([VOLUME], [folder()])) == [("volume", False)]
@@ -118,49 +134,49 @@ def test_files_stay() -> None:
     assert told(find([], [folder(days=40)], older_than=30 * DAY)) == [("folder", True)]
 
 
-def test_a_folder_on_another_node_is_not_gone_and_no_garbage() -> None:
-    elsewhere = {**VOLUME, "spec": {**VOLUME["spec"], "nodeAffinity": node_affinity(Node("other", "other"))}}
+def test_a_folder_on_another_node_is_neither_gone_nor_an_orphan() -> None:
+    tied = {"nodeAffinity": node_affinity(Node("other", "other"))}
+    elsewhere = make("PersistentVolume", NAMES.volume, spec=tied)
     around = Inventory([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
     assert find_orphans(around) == []
     assert told(find_orphans(replace(around, node="other"))) == [("volume", False)]
     assert find_orphans(replace(around, node=None)) == []
 
 
-def test_nothing_goes_without_a_proof() -> None:
+def test_nothing_without_proof_of_its_owner_is_removable() -> None:
     label = {"labels": {MANAGED_BY: MANAGER}}
-    assert told(find([{"kind": "Namespace", "metadata": {"name": "x", **label}}], [])) == [("namespace", False)]
+    assert told(find([read({"kind": "Namespace", "metadata": {"name": "x", **label}})], [])) == [("namespace", False)]
     stranger = make("Namespace", "proj-other")
     assert told(find([stranger], [], older_than=0.0)) == [("namespace", False)]
     for record in ("", "garbage", "[]", owner_record(Owner.project("another")), owner_record(OWNER, "staging")):
         assert told(find([], [folder(owner=record, filled=False, days=900)], older_than=0.0)) == [("folder", False)]
-    elsewhere = make("PersistentVolume", NAMES.volume)
-    elsewhere["spec"] = {"hostPath": {"path": f"/srv/{NAMES.namespace}"}, "claimRef": {"namespace": NAMES.namespace}}
-    namespace = make("Namespace", NAMES.namespace, **{DELETED_AT: moment(90)})
+    elsewhere = make("PersistentVolume", NAMES.volume, spec={"hostPath": {"path": f"/srv/{NAMES.namespace}"}})
+    namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(90)})
     assert find([namespace, elsewhere], [], older_than=0.0) == []
 
 
-def test_a_folder_that_another_volume_is_on_is_not_free() -> None:
-    other = make("PersistentVolume", "other-pv")
-    other["metadata"]["labels"][OWNER_KIND] = "nonsense"
-    other["spec"]["claimRef"] = {"namespace": "other"}
+def test_a_folder_that_another_volume_uses_is_no_orphan() -> None:
+    spec = {"claimRef": {"namespace": "other"}}
+    other = make("PersistentVolume", "other-pv", labels={OWNER_KIND: "nonsense"}, spec=spec)
     assert [orphan.kind for orphan in find([other], [folder(filled=False)])] == [Kind.NAMESPACE]
 
 
-def lease(process: str, days: float = 0) -> Object:
-    return {
+def lease(process: str, days: float = 0) -> ListedObject:
+    document = {
         "kind": "Lease",
         "metadata": {"name": f"lfgpods-{NAMES.namespace}", "resourceVersion": "1", "annotations": {PROCESS: process}},
         "spec": {"renewTime": moment(days)},
     }
+    return read(document)
 
 
-def test_who_is_at_work_is_left_alone() -> None:
+def test_an_owner_whose_lock_is_held_is_skipped() -> None:
     held = lease("another-machine:1:2")
     assert find([held, NAMESPACE, SERVICE], [folder(filled=False)], [row()], older_than=0.0) == []
     assert find([held], [folder(filled=False)], [row()]) == []
 
 
-def test_a_lock_of_a_holder_that_is_gone_can_be_removed() -> None:
+def test_the_lock_of_a_dead_holder_is_removable() -> None:
     home = processes.this_process().rpartition(":")[0].rpartition(":")[0]
     for left in (lease(f"{home}:999999999:1"), lease("another-machine:1:2", days=1.1)):
         assert told(find([left], [])) == [("lock", True)]

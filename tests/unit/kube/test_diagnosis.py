@@ -1,4 +1,4 @@
-"""What pods' conditions mean; the statuses are those of a real 1.20 cluster, shortened."""
+"""Diagnoses of pods; the statuses are those of a real 1.20 cluster, shortened."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from typing import Any
 
 import pytest
 
-from lfgpods.core.objects import Object
 from lfgpods.core.pod import State
 from lfgpods.kube.diagnosis import diagnose, has_ended, newest_pod, replica_failure
 from lfgpods.kube.labels import REVISION
+from lfgpods.kube.objects import Deployment, PersistentVolume, Pod
 from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import state_of
+from tests.kube_objects import read_as
 
 
-def pod(name: str = "p", *, going: bool = False, created: str = "2026-01-01T00:00:00Z", **status: Any) -> Object:
+def pod(name: str = "p", *, going: bool = False, created: str = "2026-01-01T00:00:00Z", **status: Any) -> Pod:
     metadata: dict[str, Any] = {"name": name, "creationTimestamp": created, "annotations": {REVISION: "r1"}}
     if going:
         metadata["deletionTimestamp"] = created
-    return {"kind": "Pod", "metadata": metadata, "status": {"phase": "Pending", **status}}
+    return read_as(Pod, {"metadata": metadata, "status": {"phase": "Pending", **status}})
 
 
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
 READY = pod(phase="Running", conditions=[SCHEDULED, {"type": "Ready", "status": "True"}])
 
 
-def waiting(reason: str, message: str = "", last: Object | None = None) -> Object:
+def waiting(reason: str, message: str = "", last: dict[str, Any] | None = None) -> Pod:
     container = {
         "image": "busybox",
         "state": {"waiting": {"reason": reason, "message": message}},
@@ -34,7 +35,7 @@ def waiting(reason: str, message: str = "", last: Object | None = None) -> Objec
     return pod(conditions=[SCHEDULED], containerStatuses=[container])
 
 
-def unschedulable(message: str) -> Object:
+def unschedulable(message: str) -> Pod:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return pod(conditions=[condition])
 
@@ -57,7 +58,7 @@ def unschedulable(message: str) -> Object:
         (pod(phase="Failed", reason="Evicted", message="low on memory"), "evicted", False),
     ],
 )
-def test_what_keeps_a_pod_from_running_has_a_cause_and_a_remedy(broken: Object, code: str, final: bool) -> None:
+def test_a_pod_that_cannot_run_has_a_cause_and_a_remedy(broken: Pod, code: str, final: bool) -> None:
     diagnosis = diagnose(broken)
     assert not diagnosis.ready
     assert diagnosis.error is not None
@@ -65,7 +66,7 @@ def test_what_keeps_a_pod_from_running_has_a_cause_and_a_remedy(broken: Object, 
     assert diagnosis.error.hint
 
 
-def test_the_details_of_kubernetes_reach_the_message() -> None:
+def test_the_message_has_the_details_that_kubernetes_gives() -> None:
     crash = diagnose(waiting("CrashLoopBackOff", last={"terminated": {"exitCode": 7, "reason": "Error"}})).error
     assert "exit code 7" in str(crash)
     long = diagnose(waiting("ErrImagePull", "x" * 1000 + "\nsecond line")).error
@@ -73,15 +74,15 @@ def test_the_details_of_kubernetes_reach_the_message() -> None:
     assert len(str(long)) < 450
 
 
-def test_what_may_still_come_is_no_error() -> None:
+def test_a_pod_that_is_still_starting_or_ending_has_no_error() -> None:
     assert diagnose(READY).ready
-    for starting in (pod(), waiting("ContainerCreating"), pod(going=True), {"metadata": {"name": "p"}}):
+    for starting in (pod(), waiting("ContainerCreating"), pod(going=True), read_as(Pod, {"metadata": {"name": "p"}})):
         diagnosis = diagnose(starting)
         assert (diagnosis.ready, diagnosis.error) == (False, None)
         assert diagnosis.step
 
 
-def test_the_pod_that_counts_is_the_living_one_of_the_revision() -> None:
+def test_the_newest_pod_is_the_living_one_of_the_revision() -> None:
     evicted = pod("evicted", phase="Failed", created="2026-01-03T00:00:00Z")
     ending = pod("ending", going=True, created="2026-01-02T00:00:00Z")
     assert newest_pod([evicted, READY, ending]) is READY
@@ -90,7 +91,7 @@ def test_the_pod_that_counts_is_the_living_one_of_the_revision() -> None:
     assert newest_pod([]) is None
 
 
-def test_a_pod_has_ended_when_it_is_going_and_nothing_runs() -> None:
+def test_a_terminating_pod_in_which_nothing_runs_has_ended() -> None:
     ended = {"state": {"terminated": {"exitCode": 0}}}
     assert has_ended(pod(going=True, containerStatuses=[ended]))
     assert not has_ended(pod(going=True, containerStatuses=[ended, {"state": {"running": {}}}]))
@@ -102,7 +103,7 @@ def test_a_pod_has_ended_when_it_is_going_and_nothing_runs() -> None:
 
 
 def test_a_deleted_pod_whose_container_the_node_has_lost_has_ended() -> None:
-    # As kubelet 1.20 writes it when it clears up in the moment in which the container ends.
+    # kubelet 1.20 writes this status if it cleans up at the moment the container ends.
     lost = {
         "state": {"waiting": {"reason": "ContainerCreating"}},
         "lastState": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None}},
@@ -116,25 +117,29 @@ def test_a_deleted_pod_whose_container_the_node_has_lost_has_ended() -> None:
     assert not has_ended(pod(going=True, containerStatuses=[never_started]))
 
 
-def snapshot(*pods: Object, replicas: int = 1, **deployment: Any) -> OwnerObjects:
-    obj = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": replicas}, **deployment}
-    return OwnerObjects(volume={"kind": "PersistentVolume", "metadata": {"name": "v"}}, deployment=obj, pods=pods)
+VOLUME = read_as(PersistentVolume, {"metadata": {"name": "v"}, "spec": {}})
 
 
-def test_states() -> None:
-    assert state_of(snapshot(READY)) == (State.RUNNING, "")
-    assert state_of(snapshot())[0] is State.CREATING
-    assert state_of(snapshot(waiting("ContainerCreating")))[0] is State.CREATING
-    assert state_of(snapshot(waiting("ImagePullBackOff")))[0] is State.FAILED
-    assert state_of(snapshot(pod(phase="Failed", reason="Evicted")))[0] is State.FAILED
-    assert state_of(snapshot(READY, replicas=0))[0] is State.STOPPED
-    assert state_of(OwnerObjects(volume={"metadata": {"name": "v"}})) == (State.DELETED, "no pod; the data is kept")
-    assert state_of(snapshot(READY, metadata={"name": "d", "deletionTimestamp": "x"}))[0] is State.DELETED
+def objects(*pods: Pod, replicas: int = 1, **deployment: Any) -> OwnerObjects:
+    spec = {"replicas": replicas, "template": {}}
+    found = read_as(Deployment, {"metadata": {"name": "d"}, "spec": spec, **deployment})
+    return OwnerObjects(volume=VOLUME, deployment=found, pods=pods)
 
 
-def test_a_quota_shows_in_the_deployment_where_there_is_no_pod() -> None:
+def test_the_state_of_an_owner_follows_from_its_deployment_and_newest_pod() -> None:
+    assert state_of(objects(READY)) == (State.RUNNING, "")
+    assert state_of(objects())[0] is State.CREATING
+    assert state_of(objects(waiting("ContainerCreating")))[0] is State.CREATING
+    assert state_of(objects(waiting("ImagePullBackOff")))[0] is State.FAILED
+    assert state_of(objects(pod(phase="Failed", reason="Evicted")))[0] is State.FAILED
+    assert state_of(objects(READY, replicas=0))[0] is State.STOPPED
+    assert state_of(OwnerObjects(volume=VOLUME)) == (State.DELETED, "no pod; the data is kept")
+    assert state_of(objects(READY, metadata={"name": "d", "deletionTimestamp": "x"}))[0] is State.DELETED
+
+
+def test_a_deployment_that_a_quota_refuses_a_pod_has_failed() -> None:
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: none"}
-    refused = snapshot(status={"conditions": [failure]})
+    refused = objects(status={"conditions": [failure]})
     assert state_of(refused)[0] is State.FAILED
     assert refused.deployment is not None
     error = replica_failure(refused.deployment)

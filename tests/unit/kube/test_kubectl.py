@@ -1,8 +1,10 @@
-"""kubectl's words and errors; the error texts are those of real kubectl 1.20 to 1.33."""
+"""kubectl's arguments, answers and errors; the error texts are those of real kubectl 1.20 to 1.33."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.hosts.base import Output
 from lfgpods.kube.kubectl import Kubectl
+from lfgpods.kube.objects import Pod
+from tests.kube_objects import read_as
 
 
 class ScriptedProcess:
@@ -53,13 +57,13 @@ class ScriptedHost:
 
 
 OBJECT = {"kind": "Pod", "metadata": {"name": "a"}}
+POD = read_as(Pod, OBJECT)
 
 
-def test_one_object_and_a_list_and_nothing() -> None:
-    assert Kubectl(ScriptedHost(json.dumps(OBJECT).encode())).get(["pod/a"], "n") == [OBJECT]
-    assert Kubectl(ScriptedHost(json.dumps({"kind": "List", "items": [OBJECT]}).encode())).get(["pod/a"], "n") == [
-        OBJECT
-    ]
+def test_kubectl_may_answer_with_one_object_or_a_list_or_nothing() -> None:
+    assert Kubectl(ScriptedHost(json.dumps(OBJECT).encode())).get(["pod/a"], "n") == [POD]
+    listed = json.dumps({"kind": "List", "items": [OBJECT]}).encode()
+    assert Kubectl(ScriptedHost(listed)).get(["pod/a"], "n") == [POD]
     assert Kubectl(ScriptedHost(b"")).get(["pod/a"], "n") == []
 
 
@@ -70,19 +74,19 @@ def test_apply_owns_its_fields_and_sends_one_list() -> None:
     assert json.loads(host.process.written) == {"apiVersion": "v1", "kind": "List", "items": [OBJECT]}
 
 
-def test_apply_is_done_again_where_somebody_else_was_first() -> None:
+def test_apply_is_tried_again_after_a_race_with_another_caller() -> None:
     taken = b'Error from server (AlreadyExists): services "s" already exists'
     host = ScriptedHost(json.dumps(OBJECT).encode())
     answers = [ScriptedProcess(1, [], taken), ScriptedProcess(1, [], taken), host.process]
     host.open = lambda argv, **how: answers.pop(0)  # type: ignore[method-assign]
-    assert Kubectl(host).apply([OBJECT]) == [OBJECT]
+    assert Kubectl(host).apply([OBJECT]) == [POD]
     assert answers == []
 
 
 @pytest.mark.parametrize(
     "answer", [b"not json", b"[]", b"3", b"null", b'{"kind": "List", "items": [3]}', b'{"kind": "Pod"}', b"\xff\xfe", b'{"a": '],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_a_clear_error(answer: bytes) -> None:
+def test_an_answer_that_is_no_object_is_a_clear_error(answer: bytes) -> None:
     with pytest.raises(KubernetesError) as refused:
         Kubectl(ScriptedHost(answer)).get(["pod/a"], "n")
     assert refused.value.code == "bad_answer"
@@ -113,7 +117,7 @@ def test_an_answer_that_is_none_is_a_clear_error(answer: bytes) -> None:
         (1, "", "kubectl"),
     ],
 )
-def test_what_kubectl_says_becomes_a_cause_and_a_remedy(exit_code: int, stderr: str, code: str) -> None:
+def test_an_error_of_kubectl_becomes_a_cause_and_a_remedy(exit_code: int, stderr: str, code: str) -> None:
     with pytest.raises(KubernetesError) as refused:
         Kubectl(ScriptedHost(exit_code=exit_code, stderr=stderr.encode())).get(["pod/a"], "n")
     assert refused.value.code == code
@@ -127,13 +131,13 @@ def test_an_end_without_an_exit_code_is_a_lost_host() -> None:
     assert lost.value.code == "host_lost"
 
 
-def test_warnings_are_not_the_reason() -> None:
+def test_warnings_are_not_the_cause_of_an_error() -> None:
     said = b"Warning: resource is deprecated\nDefaulted container x\nerror: the real reason\nmore"
     with pytest.raises(KubernetesError, match="the real reason"):
         Kubectl(ScriptedHost(exit_code=1, stderr=said)).get(["pod/a"], "n")
 
 
-def test_something_that_does_not_go_away_is_a_time_limit() -> None:
+def test_an_object_that_stays_after_its_deletion_is_a_time_limit_error() -> None:
     said = b"error: timed out waiting for the condition on namespaces/a"
     with pytest.raises(TimeLimitError):
         Kubectl(ScriptedHost(exit_code=1, stderr=said)).delete(["namespace/a"], "a", wait=1)
@@ -143,7 +147,19 @@ def test_something_that_does_not_go_away_is_a_time_limit() -> None:
     Kubectl(ScriptedHost(exit_code=1, stderr=gone)).wait_gone("namespace/a", "a", 1)
 
 
-def test_a_watch_puts_objects_together_however_they_arrive() -> None:
+def test_the_types_of_objects_are_loaded_with_the_first_answer_and_not_before() -> None:
+    code = (
+        "import sys, lfgpods.api.manager; from lfgpods.hosts.local import LocalHost; from lfgpods.kube.kubectl import Kubectl\n"
+        "host = LocalHost(); print('msgspec' in sys.modules)\n"
+        "Kubectl(host, ('true',)).wait_gone('pod/a', 'n', 1); print('msgspec' in sys.modules)\n"
+        "Kubectl(host, ('sh', '-c', 'echo \"$0\"', '{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}')).get_pods('n', 'a=b')\n"
+        "print('msgspec' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["False", "False", "True"]
+
+
+def test_a_watch_joins_objects_that_arrive_in_pieces() -> None:
     text = "".join(
         json.dumps({"kind": "Pod", "metadata": {"name": name}}, ensure_ascii=False) + "\n" for name in ("a", "ü€", "c")
     )
@@ -151,7 +167,7 @@ def test_a_watch_puts_objects_together_however_they_arrive() -> None:
     for size in (1, 7, len(stream)):
         chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
         found = [pod for pod in Kubectl(ScriptedHost(chunks)).watch_pods("n", "a=b", 60) if pod]
-        assert [pod["metadata"]["name"] for pod in found] == ["a", "ü€", "c"]
+        assert [pod.metadata.name for pod in found] == ["a", "ü€", "c"]
 
 
 def test_a_watch_that_fails_says_why() -> None:

@@ -1,4 +1,4 @@
-"""Lists in pages: whole and right however they come, or an error; never a part that passes for the whole."""
+"""A list in pages is complete and right however it arrives, or an error: a part of it never passes for the whole."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ class Answer:
 
 
 def names_listed(server: Server, *kinds: str) -> list[str]:
-    return [obj["metadata"]["name"] for obj in Kubectl(server).get_everywhere(kinds or ["pods"], SELECTOR)]
+    return [obj.metadata.name for obj in Kubectl(server).get_everywhere(kinds or ["pods"], SELECTOR)]
 
 
-def test_every_page_is_asked_for_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_page_is_requested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "PAGE", 2)
     found = {"": page("ab", "x/+="), "x/+=": page("cd", "y"), "y": page("e")}
     server = Server(lambda path, query: (0, found[query.get("continue", "")], b""))
@@ -87,10 +87,10 @@ def test_every_page_is_asked_for_and_none_twice(monkeypatch: pytest.MonkeyPatch)
     assert {(path, query["labelSelector"], query["limit"]) for path, query in server.asked} == {
         ("/api/v1/pods", SELECTOR, "2")
     }
-    assert not any("resourceVersion" in query for _, query in server.asked), "a list of a cache may be of earlier"
+    assert not any("resourceVersion" in query for _, query in server.asked), "a list from a cache may be out of date"
 
 
-def test_kinds_are_listed_side_by_side_and_told_in_their_order() -> None:
+def test_kinds_are_listed_side_by_side_and_returned_in_order() -> None:
     kinds = {"/api/v1/pods": "Pod", "/apis/apps/v1/deployments": "Deployment", "/api/v1/namespaces": "Namespace"}
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, bytes, bytes]:
@@ -98,21 +98,21 @@ def test_kinds_are_listed_side_by_side_and_told_in_their_order() -> None:
         return 0, json.dumps({"items": items, "kind": f"{kinds[path]}List", "metadata": {}}).encode(), b""
 
     found = Kubectl(Server(answer)).get_everywhere(["pods", "deployments", "namespaces"], SELECTOR)
-    assert [(obj["metadata"]["name"], obj["kind"]) for obj in found] == list(kinds.items())
+    assert [(obj.metadata.name, obj.kind) for obj in found] == list(kinds.items())
 
 
-def test_a_few_are_listed_by_one_kubectl() -> None:
+def test_one_kubectl_lists_a_few_objects_of_several_kinds() -> None:
     objects = [{"kind": kind, "metadata": {"name": kind}, "spec": {}} for kind in ("Pod", "Service")]
     text = json.dumps({"kind": "List", "metadata": {"resourceVersion": ""}, "items": objects}, indent=4).encode()
     server = Server(lambda path, query: (0, text, b""))
-    assert [obj["kind"] for obj in Kubectl(server).get_everywhere(["pods", "services"], SELECTOR, few=True)] == [
+    assert [obj.kind for obj in Kubectl(server).get_everywhere(["pods", "services"], SELECTOR, few=True)] == [
         "Pod",
         "Service",
     ]
     assert server.asked == [("/pods,services", {})]
 
 
-def test_a_few_that_take_too_long_are_listed_in_pages() -> None:
+def test_a_single_list_that_takes_too_long_is_replaced_by_pages() -> None:
     server = Server(lambda path, query: (0, page("ab"), b""))
     opened = server.open
 
@@ -121,14 +121,14 @@ def test_a_few_that_take_too_long_are_listed_in_pages() -> None:
             raise TimeLimitError("it took too long", "")
 
     server.open = lambda argv, **_: opened(argv) if argv[2] == "--raw" else Silent(0, b"", b"")  # type: ignore[method-assign]
-    assert [obj["metadata"]["name"] for obj in Kubectl(server).get_everywhere(["pods"], SELECTOR, few=True)] == [
+    assert [obj.metadata.name for obj in Kubectl(server).get_everywhere(["pods"], SELECTOR, few=True)] == [
         "a",
         "b",
     ]
 
 
 @pytest.mark.parametrize("reason", [EXPIRED, b"Error from server (Gone): too old resource version"])
-def test_a_list_whose_moment_is_not_kept_any_more_begins_again_in_one_page(reason: bytes) -> None:
+def test_a_list_whose_version_has_expired_begins_again_in_one_page(reason: bytes) -> None:
     def answer(path: str, query: dict[str, str]) -> tuple[int, bytes, bytes]:
         if "limit" not in query:
             return 0, page("abcd"), b""
@@ -137,7 +137,7 @@ def test_a_list_whose_moment_is_not_kept_any_more_begins_again_in_one_page(reaso
     assert names_listed(Server(answer)) == ["a", "b", "c", "d"]
 
 
-def test_a_list_that_is_too_old_from_its_beginning_is_an_error() -> None:
+def test_a_first_page_that_has_expired_is_an_error() -> None:
     with pytest.raises(KubernetesError) as refused:
         names_listed(Server(lambda path, query: (1, b"", EXPIRED)))
     assert refused.value.code == "expired"
@@ -152,7 +152,7 @@ def test_a_list_that_is_too_old_from_its_beginning_is_an_error() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("written", [b"", page("a")[:40], page("a")])
-def test_what_kubectl_refuses_is_told_whatever_it_wrote_before(stderr: bytes, code: str, written: bytes) -> None:
+def test_an_error_of_kubectl_is_reported_whatever_it_printed_before(stderr: bytes, code: str, written: bytes) -> None:
     with pytest.raises(KubernetesError) as refused:
         names_listed(Server(lambda path, query: (1, written, stderr)), "pods", "services")
     assert refused.value.code == code
@@ -169,7 +169,7 @@ def test_what_kubectl_refuses_is_told_whatever_it_wrote_before(stderr: bytes, co
         page("a").replace(b'"a"', b'"\xff"'), b'{"items":' + b"[" * 100_000, b'{"items":[' + b'{"a":' * 20_000, b'{"kind":' + b"9" * 6000,
     ],
 )  # fmt: skip
-def test_what_is_no_list_is_a_clear_error(answer: bytes) -> None:
+def test_an_answer_that_is_no_list_is_a_clear_error(answer: bytes) -> None:
     with pytest.raises(KubernetesError) as refused:
         names_listed(Server(lambda path, query: (0, answer, b"")))
     assert refused.value.code == "bad_answer"
@@ -177,24 +177,24 @@ def test_what_is_no_list_is_a_clear_error(answer: bytes) -> None:
 
 
 @given(st.data())
-def test_half_a_list_never_passes_for_a_whole_one(data: st.DataObject) -> None:
+def test_a_list_that_is_cut_short_is_an_error(data: st.DataObject) -> None:
     text = page(["a", "ü€", "c" * 300], "x")
     end = data.draw(st.integers(0, len(text) - 1))
     half = PagedList(["pods"], SELECTOR)
     half.feed(text[:end])
-    with pytest.raises(ValueError):  # noqa: PT011 - it begins with what has come
+    with pytest.raises(ValueError):  # noqa: PT011 - it begins with kubectl's output
         half.end_page()
-    assert not half.whole
+    assert not half.complete
 
 
-def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 5_000)
     with pytest.raises(HostError) as refused:
         names_listed(Server(lambda path, query: (0, page("a" * 2_000), b"")))
     assert refused.value.code == "bad_answer"
 
 
-def test_pages_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_number_of_pages_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubectl, "MOST_PAGES", 20)
     server = Server(lambda path, query: (0, page("a", f"{query.get('continue', '')}x"), b""))
     with pytest.raises(KubernetesError) as refused:
@@ -210,7 +210,7 @@ def test_an_end_without_an_exit_code_is_a_lost_host() -> None:
     assert lost.value.code == "host_lost"
 
 
-def test_silence_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_host_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 5))
     monkeypatch.setattr("lfgpods.hosts.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     monkeypatch.setattr(kubectl, "PAGE_TIMEOUT", 1e6)

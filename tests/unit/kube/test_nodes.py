@@ -1,4 +1,4 @@
-"""Which node has the volume folders, and whether a pod can be started where its data is."""
+"""Which node has the volume folders, and whether a pod can start on the node with its data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.objects import Object
 from lfgpods.core.pod import State
 from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.run import run
@@ -25,9 +24,11 @@ from lfgpods.kube.nodes import (
     read_nodes,
     trouble_of,
 )
+from lfgpods.kube.objects import Deployment, PersistentVolume, Pod
 from lfgpods.pods.objects import OwnerObjects
 from lfgpods.pods.status import nodes_matter, state_of
 from lfgpods.testing import embedded_host
+from tests.kube_objects import read_as
 
 ONE = Node("one", "one", ("10.244.0.0/24",), addresses=frozenset({"10.0.0.1", "203.0.113.7", "one.example.com"}))
 TWO = Node("two.internal", "two", ("10.244.1.0/24",), addresses=frozenset({"10.0.0.2", "two"}))
@@ -36,15 +37,19 @@ CORDONED = replace(ONE, cordoned=True)
 SILENT = replace(ONE, answers=False, since="2026-01-01T00:00:00Z")
 
 
-def volume(*hostnames: str) -> Object:
+def volume(*hostnames: str) -> PersistentVolume:
     if not hostnames:
-        return {"kind": "PersistentVolume", "spec": {}}
+        return volume_with({})
     affinity: Any = node_affinity(ONE)
     affinity["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] = list(hostnames)
-    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": affinity}}
+    return volume_with({"nodeAffinity": affinity})
 
 
-def test_lines_of_kubectl_become_nodes_and_other_lines_do_not() -> None:
+def volume_with(spec: dict[str, Any]) -> PersistentVolume:
+    return read_as(PersistentVolume, {"metadata": {"name": "v"}, "spec": spec})
+
+
+def test_each_line_of_kubectl_about_a_node_becomes_a_node() -> None:
     said = (
         "one\tone\t10.244.0.0/24 fd00::/64\t\tTrue\t2026-01-01T00:00:00Z\t10.0.0.1 one\n"
         "storageclass.storage.k8s.io/fast\n"
@@ -62,7 +67,7 @@ def test_lines_of_kubectl_become_nodes_and_other_lines_do_not() -> None:
     assert networks_of([one, two, one]) == ("10.244.0.0/24", "fd00::/64")
 
 
-def test_the_embedded_host_tells_its_node_in_the_same_words() -> None:
+def test_the_embedded_host_prints_its_node_in_the_same_format() -> None:
     with embedded_host() as lfgpods:
         said = run(lfgpods.host, ("kubectl", "get", "nodes", "-o", f"jsonpath={JSONPATH}")).stdout.decode()
     (node,) = read_nodes(said)
@@ -73,11 +78,11 @@ def test_the_embedded_host_tells_its_node_in_the_same_words() -> None:
 @pytest.mark.parametrize(
     "called", ["10.0.0.1", "203.0.113.7", "one", "ONE", "one.example.com"]
 )  # fmt: skip
-def test_the_host_is_found_among_the_nodes_by_any_of_its_names(called: str) -> None:
+def test_the_host_is_found_among_the_nodes_by_each_of_its_names(called: str) -> None:
     assert node_of_host(NODES, None, {called, "172.17.0.1"}) is ONE
 
 
-def test_a_node_that_is_named_wins_and_has_to_be_there() -> None:
+def test_the_node_in_the_settings_wins_and_must_exist() -> None:
     assert node_of_host(NODES, "two.internal", {"10.0.0.1"}) is TWO
     with pytest.raises(KubernetesError, match="no such node") as missing:
         node_of_host(NODES, "three", {"10.0.0.1"})
@@ -85,30 +90,30 @@ def test_a_node_that_is_named_wins_and_has_to_be_there() -> None:
 
 
 @pytest.mark.parametrize("called", [(), ("bastion", "192.0.2.1"), ("10.0.0.1", "10.0.0.2")])
-def test_a_host_that_is_not_known_for_certain_is_refused_with_a_remedy(called: tuple[str, ...]) -> None:
+def test_a_host_that_matches_no_node_or_several_is_an_error_with_a_remedy(called: tuple[str, ...]) -> None:
     with pytest.raises(KubernetesError) as unknown:
         node_of_host(NODES, None, called)
     assert unknown.value.code == "unknown_node"
     assert "LFGPODS_NODE" in unknown.value.hint
 
 
-def test_the_host_tells_its_addresses_but_for_those_that_every_host_has() -> None:
+def test_addresses_that_every_host_has_do_not_identify_the_host() -> None:
     told = read_host(run(LocalHost(), host_names_command()).stdout.decode())
     assert told
     assert not {"127.0.0.1", "::1", "localhost"} & told
     assert read_host("localhost\n127.0.1.1\n10.0.0.1\n::1\n") == {"10.0.0.1"}
 
 
-def test_a_volume_is_tied_to_the_node_that_its_affinity_names() -> None:
-    assert nodes_of({"spec": {"nodeAffinity": node_affinity(TWO)}}) == frozenset({"two"})
-    assert reachable(NODES, {"spec": {"nodeAffinity": node_affinity(TWO)}}) == (TWO,)
+def test_a_volume_is_reachable_from_the_nodes_in_its_affinity() -> None:
+    assert nodes_of(volume_with({"nodeAffinity": node_affinity(TWO)})) == frozenset({"two"})
+    assert reachable(NODES, volume_with({"nodeAffinity": node_affinity(TWO)})) == (TWO,)
     assert nodes_of(volume()) is None
     assert nodes_of(None) is None
     by_zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
-    assert nodes_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}}}) is None
+    assert nodes_of(volume_with({"nodeAffinity": {"required": {"nodeSelectorTerms": [by_zone]}}})) is None
 
 
-def test_why_no_pod_can_be_started_with_the_data() -> None:
+def test_the_reason_why_no_pod_can_start_with_its_data() -> None:
     assert trouble_of(NODES, volume("one")) == ""
     assert trouble_of((CORDONED, TWO), volume()) == ""
     assert trouble_of((CORDONED, TWO), volume("two")) == ""
@@ -118,39 +123,39 @@ def test_why_no_pod_can_be_started_with_the_data() -> None:
     assert trouble_of((), volume("three")) == ""
 
 
-def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one") -> Object:
+def pod(phase: str, *, ready: bool, going: bool = False, node: str | None = "one") -> Pod:
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     if node is None:
         refused = {"reason": "Unschedulable", "message": "0/2 nodes are available"}
         conditions.append({"type": "PodScheduled", "status": "False", **refused})
-    statuses: list[Object] = [{"state": {"running": {}}}] if phase == "Running" else []
-    return {
-        "kind": "Pod",
+    statuses: list[Any] = [{"state": {"running": {}}}] if phase == "Running" else []
+    document = {
         "metadata": {"name": "p", **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if going else {})},
         "spec": {"nodeName": node} if node else {},
         "status": {"phase": phase, "conditions": conditions, "containerStatuses": statuses},
     }
+    return read_as(Pod, document)
 
 
-def seen(one_pod: Object, *nodes: Node) -> tuple[bool, State, str]:
-    deployment: Object = {"kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 1}}
-    snapshot = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
-    return nodes_matter(snapshot), *state_of(snapshot)
+def seen(one_pod: Pod, *nodes: Node) -> tuple[bool, State, str]:
+    deployment = read_as(Deployment, {"metadata": {"name": "d"}, "spec": {"replicas": 1, "template": {}}})
+    objects = OwnerObjects(deployment=deployment, volume=volume("one"), pods=(one_pod,), nodes=nodes)
+    return nodes_matter(objects), *state_of(objects)
 
 
-def test_a_pod_on_a_node_that_does_not_answer_is_unknown_however_ready_it_says_to_be() -> None:
+def test_a_pod_on_a_node_that_does_not_answer_is_unknown_even_if_it_claims_to_be_ready() -> None:
     assert seen(pod("Running", ready=True), SILENT, TWO)[1:] == (State.UNKNOWN, SILENT.trouble)
     assert seen(pod("Running", ready=False), SILENT, TWO) == (True, State.UNKNOWN, SILENT.trouble)
     assert seen(pod("Running", ready=False, going=True), SILENT, TWO) == (True, State.UNKNOWN, SILENT.trouble)
     assert seen(pod("Running", ready=False), TWO)[1] is State.UNKNOWN
 
 
-def test_the_nodes_are_asked_only_where_they_may_be_the_reason() -> None:
+def test_nodes_matter_only_if_they_may_be_why_a_pod_does_not_run() -> None:
     assert seen(pod("Running", ready=True)) == (False, State.RUNNING, "")
     assert not seen(pod("Pending", ready=False))[0]
 
 
-def test_a_pod_that_no_node_takes_says_which_one_has_its_data_and_what_to_do() -> None:
+def test_an_unschedulable_pod_names_the_node_with_its_data_and_the_remedy() -> None:
     waiting = pod("Pending", ready=False, node=None)
     assert seen(waiting, CORDONED, TWO) == (True, State.FAILED, CORDONED.trouble)
     assert seen(waiting, SILENT, TWO) == (True, State.FAILED, SILENT.trouble)

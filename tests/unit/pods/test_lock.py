@@ -18,10 +18,13 @@ from lfgpods.core.progress import silent
 from lfgpods.hosts.base import Completed
 from lfgpods.hosts.local import LocalHost, LocalProcess
 from lfgpods.hosts.round_trip import Step, Steps
+from lfgpods.kube.objects import KubeObject, Lease, Namespace
 from lfgpods.pods import lock as locks
 from lfgpods.pods.lock import HOLDER, PROCESS, OwnerLock, is_orphan
+from tests.kube_objects import read_as
 
 NAMES = Names("proj-a")
+FOUND = read_as(Namespace, {"metadata": {"name": "found"}})
 ELSEWHERE = "another-boot:4026531836:12:34"
 
 
@@ -46,28 +49,28 @@ class OneLease:
         self.on_get: list[Any] = []
         self.failure: Exception | None = None
 
-    def create_step(self, obj: Object) -> Step[Object]:
+    def create_step(self, obj: Object) -> Step[KubeObject]:
         return Step(("create",), lambda _: self.create(obj))
 
-    def create(self, obj: Object) -> Object:
+    def create(self, obj: Object) -> KubeObject:
         if self.lease is not None:
             raise KubernetesError("there", code="already_exists")
         self._put(obj)
         if self.failure:
             raise self.failure
-        return self.copy()
+        return self.read()
 
-    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[Object]]:
+    def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
         return Step(("get",), lambda _: self.get(references, namespace))
 
-    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+    def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
         if references != ["lease/lfgpods-proj-a"]:
-            return [{"kind": "found"}]
+            return [FOUND]
         if self.on_get:
             self.on_get.pop(0)()
-        return [self.copy()] if self.lease else []
+        return [self.read()] if self.lease else []
 
-    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+    def patch(self, reference: str, namespace: str, patch: Object) -> KubeObject:
         if self.lease is None:
             raise KubernetesError("gone", code="not_found")
         if patch["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
@@ -76,7 +79,7 @@ class OneLease:
             if isinstance(change, dict):
                 self.lease.setdefault(part, {}).update(change)
         self._put(self.lease)
-        return self.copy()
+        return self.read()
 
     def delete_selected(self, kind: str, namespace: str, selector: str) -> None:
         if self.lease and f"{HOLDER}={self.lease['metadata']['labels'][HOLDER]}" == selector:
@@ -99,8 +102,8 @@ class OneLease:
         assert self.lease is not None
         self._put(self.lease)
 
-    def copy(self) -> Object:
-        return copy.deepcopy(self.lease or {})
+    def read(self) -> Lease:
+        return read_as(Lease, self.lease or {})
 
     def _put(self, obj: Object) -> None:
         self.lease = copy.deepcopy(obj)
@@ -138,7 +141,7 @@ def lock_on(kubectl: OneLease, timeout: float = 500.0) -> OwnerLock:
 
 def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
-    assert lock.take(["pod/x"]) == [{"kind": "found"}]
+    assert lock.take(["pod/x"]) == [FOUND]
     assert kubectl.lease is not None
     lock.check()
     lock.release()
@@ -152,14 +155,14 @@ def test_a_lock_that_is_renewed_is_waited_for_and_never_taken_over(kubectl: OneL
     kubectl.on_get = [kubectl.renew] * 1000
     with pytest.raises(TimeLimitError, match="them is changing proj-a"):
         lock_on(kubectl, timeout=300.0).take(["pod/x"])
-    assert kubectl.copy()["metadata"]["labels"][HOLDER] == "them"
+    assert kubectl.read().metadata.labels[HOLDER] == "them"
 
 
 def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLease, clock: Clock) -> None:
     kubectl.hold()
     start = clock.now
     lock = lock_on(kubectl)
-    assert lock.take(["pod/x"]) == [{"kind": "found"}]
+    assert lock.take(["pod/x"]) == [FOUND]
     assert clock.now - start > 20
     lock.release()
     assert kubectl.lease is None
@@ -171,7 +174,7 @@ def test_of_two_that_take_over_one_wins(kubectl: OneLease, monkeypatch: pytest.M
     kubectl.on_get = [lambda: None] + [kubectl.renew] * 1000
     patch = kubectl.patch
 
-    def too_late(reference: str, namespace: str, change: Object) -> Object:
+    def too_late(reference: str, namespace: str, change: Object) -> KubeObject:
         kubectl.hold()
         return patch(reference, namespace, change)
 
@@ -245,7 +248,7 @@ def test_a_lock_that_its_step_could_not_give_back_is_still_held(kubectl: OneLeas
     with pytest.raises(KubernetesError, match="refused"):
         lock.release_step().parse(Completed(1, b"", b""))
     lock.check()
-    assert not is_orphan(kubectl.copy())
+    assert not is_orphan(kubectl.read())
     lock.release()
     assert kubectl.lease is None
 
@@ -270,11 +273,11 @@ def test_what_an_error_of_ours_left_behind_is_taken_over_at_once(kubectl: OneLea
     lock = lock_on(kubectl)
     lock.take(["pod/x"])
     assert clock.now - start < 20
-    assert not is_orphan(kubectl.copy())
+    assert not is_orphan(kubectl.read())
     lock.release()
 
 
 def test_a_holder_of_which_nothing_is_known_is_no_orphan(kubectl: OneLease) -> None:
     for process in (ELSEWHERE, "", "nonsense", "unknown:1:abc"):
         kubectl.hold(process)
-        assert not is_orphan(kubectl.copy())
+        assert not is_orphan(kubectl.read())

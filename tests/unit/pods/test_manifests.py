@@ -17,6 +17,7 @@ from lfgpods.core.spec import Hardening, PodSpec, Resources
 from lfgpods.kube.labels import OWNER, OWNER_ID, read_owner, read_spec
 from lfgpods.kube.labels import SPEC as SPEC_ANNOTATION
 from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.kube.objects import read_object
 from lfgpods.pods.manifests import BUILTIN_TEMPLATES, Manifests, prepare, render
 from lfgpods.pods.objects import owner_objects
 from lfgpods.pods.status import actual_spec, pod_of
@@ -114,7 +115,7 @@ def test_a_claim_of_a_class_says_whose_it_is_and_names_only_a_volume_that_was_ke
     assert (first.claim["spec"]["storageClassName"], "volumeName" in first.claim["spec"]) == ("fast", False)
     assert again.claim["spec"]["volumeName"] == "pvc-1"
     for obj in (first.claim, first.namespace):
-        assert read_spec(obj) == OF_CLASS
+        assert read_spec(read_object(obj)) == OF_CLASS
     # A provisioned disk belongs to root, whoever the image's user is.
     assert pod_spec(first)["securityContext"]["fsGroup"] == 1000
     assert "fsGroup" not in pod_spec(drawn())["securityContext"]
@@ -124,12 +125,12 @@ def test_a_claim_of_a_class_says_whose_it_is_and_names_only_a_volume_that_was_ke
 def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_the_volume() -> None:
     manifests = drawn("My App", RESTRICTED)
     for obj in (manifests.namespace, volume_of(manifests)):
-        assert read_owner(obj) == Owner.project("My App")
-        assert read_spec(obj) == RESTRICTED
+        assert read_owner(read_object(obj)) == Owner.project("My App")
+        assert read_spec(read_object(obj)) == RESTRICTED
     pod = pod_of(
         Owner.project("My App"),
         names_of(Owner.project("My App")),
-        owner_objects([volume_of(manifests)]),
+        owner_objects([read_object(volume_of(manifests))]),
         "h",
         SPEC,
         ROOT,
@@ -141,11 +142,11 @@ def test_a_volume_without_the_id_tells_it_by_its_labels_if_they_give_its_name() 
     plain, hashed = drawn("my-app"), drawn("My App")
     for obj in (volume_of(plain), plain.namespace, volume_of(hashed)):
         del obj["metadata"]["annotations"]
-    assert read_owner(volume_of(plain)) == Owner.project("my-app")
-    assert read_owner(plain.namespace) is None
-    assert read_owner(volume_of(hashed)) is None
+    assert read_owner(read_object(volume_of(plain))) == Owner.project("my-app")
+    assert read_owner(read_object(plain.namespace)) is None
+    assert read_owner(read_object(volume_of(hashed))) is None
     volume_of(plain)["metadata"]["labels"][OWNER] = "other"
-    assert read_owner(volume_of(plain)) is None
+    assert read_owner(read_object(volume_of(plain))) is None
 
 
 def test_the_quota_comes_before_nothing_but_the_pod() -> None:
@@ -260,9 +261,10 @@ def test_token_seccomp_user_and_runtime_are_as_they_are_set() -> None:
 @pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
 def test_what_the_deployment_says_counts_more_than_what_was_recorded(spec: PodSpec) -> None:
     manifests, recorded = drawn(spec=spec), drawn(spec=RESTRICTED if spec == SPEC else SPEC)
-    objects = [recorded.namespace, volume_of(recorded), manifests.deployment, manifests.service]
+    documents = [recorded.namespace, volume_of(recorded), manifests.deployment, manifests.service]
+    objects = [read_object(document) for document in documents]
     assert actual_spec(owner_objects(objects), SPEC) == spec
-    assert actual_spec(owner_objects(objects[:2]), SPEC) == read_spec(recorded.namespace)
+    assert actual_spec(owner_objects(objects[:2]), SPEC) == read_spec(objects[0])
 
 
 def test_the_revision_tells_pods_apart() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.errors import KubernetesError
-from lfgpods.core.objects import Object
 from lfgpods.core.settings import load_settings
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.kube.objects import PersistentVolume
 from lfgpods.pods.placement import Placement
+from tests.kube_objects import read_as
 
 ONE = "one\tone\t10.244.0.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.1\n"
 TWO = "two\ttwo\t10.244.1.0/24\t\tTrue\t2026-01-01T00:00:00Z\t198.51.100.2\n"
@@ -44,8 +45,9 @@ def placement(kubectl: Kubectl, **settings: str) -> Placement:
     return Placement(kubectl, HOST, load_settings({"LFGPODS_HOST": "local", **settings}, Path("/nowhere/.env")))
 
 
-def tied(name: str) -> Object:
-    return {"kind": "PersistentVolume", "spec": {"nodeAffinity": node_affinity(Node(name, name))}}
+def tied(name: str) -> PersistentVolume:
+    spec = {"nodeAffinity": node_affinity(Node(name, name))}
+    return read_as(PersistentVolume, {"metadata": {"name": "v"}, "spec": spec})
 
 
 def test_one_node_needs_no_telling_apart() -> None:

@@ -13,8 +13,10 @@ from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.core.owners import Names
 from lfgpods.kube.labels import REVISION
+from lfgpods.kube.objects import Deployment, Event, Pod
 from lfgpods.pods import rollout
 from lfgpods.pods.rollout import wait_ended, wait_ready
+from tests.kube_objects import read_as
 
 NAMES = Names("proj-a")
 
@@ -38,29 +40,30 @@ class Scene(ABC):
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.touched: list[tuple[float, str]] = []
-        self.warnings: list[Object] = []
+        self.warnings: list[Event] = []
         self.refused_until = 0.0
 
     @abstractmethod
-    def pod(self) -> Object | None:
+    def pod(self) -> Pod | None:
         """The one pod as it is now."""
 
-    def get_pods(self, namespace: str, selector: str) -> list[Object]:
+    def get_pods(self, namespace: str, selector: str) -> list[Pod]:
         pod = self.pod()
         return [pod] if pod else []
 
-    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Object | None]:
+    def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Pod | None]:
         deadline = self.clock.now + timeout
         while self.clock.now < deadline:
             self.clock.now += self.tick
             yield self.pod()
 
-    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+    def get(self, references: Sequence[str], namespace: str) -> list[Deployment]:
         refused = {"type": "ReplicaFailure", "status": "True", "message": "status unknown for quota"}
         conditions = [refused] if self.clock.now < self.refused_until else []
-        return [{"spec": {"template": {}}, "status": {"conditions": conditions}}]
+        document = {"metadata": {"name": "d"}, "spec": {"template": {}}, "status": {"conditions": conditions}}
+        return [read_as(Deployment, document)]
 
-    def get_warnings(self, namespace: str) -> list[Object]:
+    def get_warnings(self, namespace: str) -> list[Event]:
         return self.warnings
 
     def patch(self, reference: str, namespace: str, patch: Object) -> None:
@@ -74,7 +77,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def pod(*, ready: bool = False, going: bool = False, state: str = "waiting") -> Object:
+def pod(*, ready: bool = False, going: bool = False, state: str = "waiting", reason: str = "ContainerCreating") -> Pod:
     metadata: dict[str, Any] = {"name": "proj-a-dep-x", "annotations": {REVISION: "r"}}
     if going:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -83,12 +86,16 @@ def pod(*, ready: bool = False, going: bool = False, state: str = "waiting") -> 
             {"type": "PodScheduled", "status": "True"},
             {"type": "Ready", "status": "True" if ready else "False"},
         ],
-        "containerStatuses": [{"name": "c", "state": {state: {"reason": "ContainerCreating", "exitCode": 0}}}],
+        "containerStatuses": [{"name": "c", "state": {state: {"reason": reason, "exitCode": 0}}}],
     }
-    return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": "n"}, "status": status}
+    return read_as(Pod, {"metadata": metadata, "spec": {"nodeName": "n"}, "status": status})
 
 
-def ready(scene: Scene, timeout: float = 100.0) -> Object:
+def warning(reason: str, message: str) -> Event:
+    return read_as(Event, {"metadata": {"name": "e"}, "reason": reason, "message": message})
+
+
+def ready(scene: Scene, timeout: float = 100.0) -> Pod:
     return wait_ready(scene, NAMES, "r", timeout, lambda step: None)  # type: ignore[arg-type]
 
 
@@ -101,19 +108,19 @@ def test_a_pod_that_does_not_start_is_touched_soon_and_on_a_busy_host_a_little_l
     clock: Clock, tick: float, within: float
 ) -> None:
     class Refused(Scene):
-        def pod(self) -> Object:
+        def pod(self) -> Pod:
             return pod(ready=bool(self.touched))
 
     scene = Refused(clock)
     scene.tick = tick
-    assert ready(scene)["metadata"]["name"] == "proj-a-dep-x"
+    assert ready(scene).metadata.name == "proj-a-dep-x"
     [(moment, reference)] = scene.touched
     assert (0.6 <= moment <= within, reference) == (True, "pod/proj-a-dep-x")
 
 
 def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> None:
     class Slow(Scene):
-        def pod(self) -> Object:
+        def pod(self) -> Pod:
             return pod(ready=self.clock.now > 100)
 
     scene = Slow(clock)
@@ -127,11 +134,8 @@ def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> 
 
 def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
     class Failing(Scene):
-        def pod(self) -> Object:
-            failing = pod()
-            waiting = {"reason": "ErrImagePull", "message": "no such image"}
-            failing["status"]["containerStatuses"][0]["state"] = {"waiting": waiting}
-            return failing
+        def pod(self) -> Pod:
+            return pod(reason="ErrImagePull")
 
     scene = Failing(clock)
     with pytest.raises(KubernetesError, match="cannot be pulled"):
@@ -141,7 +145,7 @@ def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
 
 def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
     class Unmade(Scene):
-        def pod(self) -> Object | None:
+        def pod(self) -> Pod | None:
             return pod(ready=True) if self.clock.now >= self.refused_until else None
 
     scene = Unmade(clock)
@@ -155,7 +159,7 @@ def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: C
 
 def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
     class Forgotten(Scene):
-        def pod(self) -> Object:
+        def pod(self) -> Pod:
             return pod(going=True, state="terminated" if len(self.touched) == 2 else "running")
 
     scene = Forgotten(clock)
@@ -166,7 +170,7 @@ def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
 
 def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_list(clock: Clock) -> None:
     class Vanishing(Scene):
-        def pod(self) -> Object | None:
+        def pod(self) -> Pod | None:
             return pod(going=True) if self.clock.now < 2 else None
 
         def patch(self, reference: str, namespace: str, patch: Object) -> None:
@@ -182,7 +186,7 @@ def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_l
 
 def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
     class Stuck(Scene):
-        def pod(self) -> Object:
+        def pod(self) -> Pod:
             return pod(going=True, state="running")
 
     with pytest.raises(TimeLimitError, match="has not ended"):
@@ -194,28 +198,29 @@ class Unbound(Scene):
 
     bound_at = 60.0
 
-    def pod(self) -> Object:
+    def pod(self) -> Pod:
         if self.clock.now >= self.bound_at:
             return pod(ready=True)
         message = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
         waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        return {**pod(), "spec": {}, "status": {"phase": "Pending", "conditions": [waiting]}}
+        metadata = {"name": "proj-a-dep-x", "annotations": {REVISION: "r"}}
+        return read_as(Pod, {"metadata": metadata, "status": {"phase": "Pending", "conditions": [waiting]}})
 
 
-def of_class(scene: Scene, timeout: float = 100.0) -> Object:
+def of_class(scene: Scene, timeout: float = 100.0) -> Pod:
     return wait_ready(scene, NAMES, "r", timeout, lambda step: None, provisioned=True)  # type: ignore[arg-type]
 
 
 def test_a_provisioner_is_given_its_time(clock: Clock) -> None:
     scene = Unbound(clock)
-    scene.warnings = [{"reason": "FailedScheduling", "message": "pod has unbound immediate PersistentVolumeClaims"}]
+    scene.warnings = [warning("FailedScheduling", "pod has unbound immediate PersistentVolumeClaims")]
     assert of_class(scene)
     assert (clock.now >= scene.bound_at, scene.touched) == (True, [])
 
 
 def test_a_provisioner_that_fails_is_told_unless_it_succeeds_after_all(clock: Clock) -> None:
     scene = Unbound(clock)
-    scene.warnings = [{"reason": "ProvisioningFailed", "message": "the pool is full"}]
+    scene.warnings = [warning("ProvisioningFailed", "the pool is full")]
     with pytest.raises(KubernetesError, match="the volume cannot be made: the pool is full") as failed:
         of_class(scene)
     assert (failed.value.code, clock.now < 60) == ("provisioning", True)

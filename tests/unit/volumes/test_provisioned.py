@@ -1,4 +1,4 @@
-"""Volumes of a storage class, on the embedded host, whose one class is called embedded and deletes what it is given."""
+"""Volumes of a storage class, on the embedded host. Its only class is `embedded`, which deletes released volumes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import OWNER_ID, PURGING, labels_for
 from lfgpods.kube.nodes import Node, node_affinity
+from lfgpods.kube.objects import KubeObject, PersistentVolume
 from lfgpods.testing import EmbeddedLfgpods, Faults, embedded_host
 from lfgpods.volumes import provisioned
 from lfgpods.volumes.provisioned import ProvisionedVolumes
+from tests.kube_objects import read_as
 
 OWNER = Owner.project("my-app")
 NAMES = names_of(OWNER)
@@ -59,7 +61,7 @@ def made(lfgpods: EmbeddedLfgpods) -> Any:
     return volume
 
 
-def test_the_volume_is_the_clusters_and_outlives_its_claim(embedded: EmbeddedLfgpods) -> None:
+def test_the_cluster_makes_the_volume_which_outlives_its_claim(embedded: EmbeddedLfgpods) -> None:
     volume = made(embedded)
     pod = embedded.pods.status(OWNER)
     assert (pod.spec.storage_class, pod.volume) == ("embedded", f"persistentvolume/{volume['metadata']['name']}")
@@ -74,7 +76,7 @@ def test_the_volume_is_the_clusters_and_outlives_its_claim(embedded: EmbeddedLfg
     assert kept(embedded.pods) == "precious"
 
 
-def test_a_lost_namespace_or_claim_costs_no_file(embedded: EmbeddedLfgpods) -> None:
+def test_no_file_is_lost_with_the_namespace_or_the_claim(embedded: EmbeddedLfgpods) -> None:
     name = made(embedded)["metadata"]["name"]
     kubectl(embedded, "delete", "namespace", NAMES.namespace)
     assert [pod.status for pod in embedded.pods.list()] == ["deleted"]
@@ -88,7 +90,7 @@ def test_a_lost_namespace_or_claim_costs_no_file(embedded: EmbeddedLfgpods) -> N
     assert (kept(embedded.pods), len(volumes(embedded))) == ("precious", 1)
 
 
-def test_a_purge_takes_the_disk_too(embedded: EmbeddedLfgpods) -> None:
+def test_a_purge_removes_the_disk_too(embedded: EmbeddedLfgpods) -> None:
     folder = Path(made(embedded)["spec"]["hostPath"]["path"])
     assert folder.is_dir()
     embedded.pods.delete(OWNER, purge=True)
@@ -100,7 +102,7 @@ def test_a_purge_takes_the_disk_too(embedded: EmbeddedLfgpods) -> None:
     assert (volumes(embedded), folder.exists()) == ([], False)
 
 
-def test_a_purge_that_was_cut_short_is_undone_or_seen_through(embedded: EmbeddedLfgpods) -> None:
+def test_an_interrupted_purge_is_undone_or_completed(embedded: EmbeddedLfgpods) -> None:
     volume = made(embedded)
     name = f"pv/{volume['metadata']['name']}"
     begun = json.dumps(
@@ -123,7 +125,7 @@ def test_a_purge_that_was_cut_short_is_undone_or_seen_through(embedded: Embedded
     assert embedded.pods.exec(OWNER, Command("ls")).stdout == b""
 
 
-def test_a_volume_that_was_freed_for_a_claim_that_never_came_can_be_purged(embedded: EmbeddedLfgpods) -> None:
+def test_a_volume_that_no_claim_took_after_it_was_freed_can_be_purged(embedded: EmbeddedLfgpods) -> None:
     name = f"pv/{made(embedded)['metadata']['name']}"
     kubectl(embedded, "delete", "namespace", NAMES.namespace)
     kubectl(embedded, "patch", name, "--type=merge", "-p", '{"spec":{"claimRef":{"uid":null}}}')
@@ -132,14 +134,14 @@ def test_a_volume_that_was_freed_for_a_claim_that_never_came_can_be_purged(embed
     assert volumes(embedded) == []
 
 
-def test_a_volume_is_kept_whatever_becomes_of_its_pod(embedded: EmbeddedLfgpods) -> None:
+def test_a_volume_is_retained_even_if_its_pod_fails(embedded: EmbeddedLfgpods) -> None:
     embedded.host.faults = Faults(crash_loop=True)
     with pytest.raises(KubernetesError):
         embedded.pods.ensure(OWNER, OF_CLASS)
     assert [one["spec"]["persistentVolumeReclaimPolicy"] for one in volumes(embedded)] == ["Retain"]
 
 
-def test_a_look_at_a_pod_keeps_a_volume_that_its_maker_did_not_live_to_keep(embedded: EmbeddedLfgpods) -> None:
+def test_status_retains_a_volume_that_an_interrupted_create_left_unretained(embedded: EmbeddedLfgpods) -> None:
     name = f"pv/{made(embedded)['metadata']['name']}"
     given_up = '{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}'
     kubectl(embedded, "patch", name, "--type=merge", "-p", given_up)
@@ -148,7 +150,7 @@ def test_a_look_at_a_pod_keeps_a_volume_that_its_maker_did_not_live_to_keep(embe
 
 
 @pytest.mark.parametrize("first", [OF_CLASS, Request()])
-def test_an_owner_keeps_the_storage_that_it_was_made_with(embedded: EmbeddedLfgpods, first: Request) -> None:
+def test_an_owner_keeps_its_first_kind_of_storage(embedded: EmbeddedLfgpods, first: Request) -> None:
     other = Request(storage_class="" if first.storage_class else "embedded")
     before = embedded.pods.ensure(OWNER, first)
     write(embedded.pods, "precious")
@@ -165,7 +167,7 @@ def test_an_owner_keeps_the_storage_that_it_was_made_with(embedded: EmbeddedLfgp
     assert (len(volumes(embedded)), kept(embedded.pods)) == (1, "precious")
 
 
-def test_a_folder_that_only_the_store_remembers_is_not_left_for_an_empty_volume(embedded: EmbeddedLfgpods) -> None:
+def test_a_folder_that_only_the_store_remembers_is_not_replaced_by_an_empty_volume(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     write(embedded.pods, "precious")
     embedded.pods.delete(OWNER)
@@ -177,7 +179,7 @@ def test_a_folder_that_only_the_store_remembers_is_not_left_for_an_empty_volume(
     assert kept(embedded.pods) == "precious"
 
 
-def test_another_machine_whose_settings_say_nothing_of_classes_finds_it(
+def test_another_machine_without_a_storage_class_in_its_settings_finds_the_volume(
     embedded: EmbeddedLfgpods, tmp_path: Path
 ) -> None:
     made(embedded)
@@ -188,7 +190,7 @@ def test_another_machine_whose_settings_say_nothing_of_classes_finds_it(
         assert kept(pods) == "precious"
 
 
-def test_a_folder_on_a_node_that_the_cluster_lost_is_neither_started_nor_purged_here(embedded: EmbeddedLfgpods) -> None:
+def test_a_folder_on_a_lost_node_is_neither_used_nor_purged(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     write(embedded.pods, "precious")
     embedded.pods.delete(OWNER)
@@ -206,14 +208,14 @@ def test_a_folder_on_a_node_that_the_cluster_lost_is_neither_started_nor_purged_
     assert embedded.pods.status(OWNER).status == "deleted"
 
 
-def test_a_class_that_there_is_not_changes_nothing(embedded: EmbeddedLfgpods) -> None:
+def test_an_unknown_storage_class_is_an_error_and_nothing_changes(embedded: EmbeddedLfgpods) -> None:
     with pytest.raises(KubernetesError, match="no storage class nosuch") as refused:
         embedded.pods.ensure(OWNER, Request(storage_class="nosuch"))
     assert (refused.value.code, "embedded" in refused.value.hint) == ("no_such_storage_class", True)
     assert kubectl(embedded, "get", "namespaces", "-o", "name") == "namespace/default\n"
 
 
-def test_one_that_was_never_marked_is_marked_by_whoever_comes_next_and_is_no_garbage(embedded: EmbeddedLfgpods) -> None:
+def test_the_next_command_marks_an_unmarked_volume_and_gc_leaves_it_alone(embedded: EmbeddedLfgpods) -> None:
     name = made(embedded)["metadata"]["name"]
     forgotten = {
         "metadata": {"labels": dict.fromkeys(("app.kubernetes.io/managed-by", "lfgpods.io/owner"))},
@@ -241,7 +243,7 @@ def test_one_that_was_never_marked_is_marked_by_whoever_comes_next_and_is_no_gar
     assert volumes(embedded) == []
 
 
-def test_gc_takes_it_only_when_it_is_old_and_sync_rebuilds_the_store(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+def test_gc_removes_only_an_old_volume_and_sync_rebuilds_the_store(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
     made(embedded)
     embedded.pods.delete(OWNER)
     assert embedded.pods.gc() == []
@@ -257,40 +259,42 @@ def test_gc_takes_it_only_when_it_is_old_and_sync_rebuilds_the_store(embedded: E
 
 
 class Scripted(Kubectl):
-    """Holds volumes, as a cluster does whose provisioner and binder do nothing by themselves."""
+    """Holds volumes like a cluster whose provisioner and binder do nothing."""
 
-    def __init__(self, *held: Object) -> None:
+    def __init__(self, *held: PersistentVolume) -> None:
         super().__init__(LocalHost())
-        self.held = {volume["metadata"]["name"]: volume for volume in held}
+        self.held = {volume.metadata.name: volume for volume in held}
         self.patches: list[tuple[str, Object]] = []
 
-    def get(self, references: Sequence[str], namespace: str) -> list[Object]:
+    def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
         names = [reference.partition("/")[2] for reference in references]
         return [self.held[name] for name in names if name in self.held]
 
-    def get_all(self, kind: str, selector: str = "") -> list[Object]:
+    def get_all(self, kind: str, selector: str = "") -> list[KubeObject]:
         return list(self.held.values())
 
-    def patch(self, reference: str, namespace: str, patch: Object) -> Object:
+    def patch(self, reference: str, namespace: str, patch: Object) -> KubeObject:
         self.patches.append((reference, patch))
         return self.held[reference.partition("/")[2]]
 
 
-def a_volume(name: str, *, phase: str = "Released", policy: str = "Delete", **status: str) -> Object:
+def a_volume(
+    name: str, *, phase: str = "Released", policy: str = "Delete", owner_id: str = OWNER.id, **status: str
+) -> PersistentVolume:
     claim = {"namespace": NAMES.namespace, "name": NAMES.claim, "uid": "u"}
-    metadata = {"name": name, "labels": labels_for(OWNER, NAMES), "annotations": {OWNER_ID: OWNER.id}}
+    metadata = {"name": name, "labels": labels_for(OWNER, NAMES), "annotations": {OWNER_ID: owner_id}}
     spec = {"claimRef": claim, "persistentVolumeReclaimPolicy": policy}
-    return {"kind": "PersistentVolume", "metadata": metadata, "spec": spec, "status": {"phase": phase, **status}}
+    return read_as(PersistentVolume, {"metadata": metadata, "spec": spec, "status": {"phase": phase, **status}})
 
 
-def test_a_disk_that_its_provisioner_does_not_remove_is_told() -> None:
+def test_a_purge_reports_a_disk_that_the_provisioner_does_not_remove() -> None:
     stuck = a_volume("pvc-1", phase="Failed", message="the disk is in use")
     with pytest.raises(TimeLimitError) as remains:
         ProvisionedVolumes(Scripted(stuck)).end_purge(stuck, time.monotonic(), print)
     assert "pvc-1 with its disk is still there (Failed: the disk is in use)" in remains.value.message
 
 
-def test_who_keeps_a_volume_too_late_does_not_keep_it_from_being_purged() -> None:
+def test_a_volume_that_is_retained_during_its_purge_is_purged_all_the_same() -> None:
     kept_meanwhile = a_volume("pvc-1", policy="Retain")
     kubectl = Scripted(kept_meanwhile)
     with pytest.raises(TimeLimitError):
@@ -298,18 +302,17 @@ def test_who_keeps_a_volume_too_late_does_not_keep_it_from_being_purged() -> Non
     assert [patch["spec"] for _, patch in kubectl.patches] == [{"persistentVolumeReclaimPolicy": "Delete"}]
 
 
-def test_of_two_volumes_of_one_owner_none_is_taken() -> None:
+def test_of_two_volumes_of_one_owner_neither_is_used() -> None:
     one, two = a_volume("pvc-1"), a_volume("pvc-2")
     assert ProvisionedVolumes(Scripted(one)).left_behind(OWNER) is one
     with pytest.raises(KubernetesError, match="pvc-1 and pvc-2") as refused:
         ProvisionedVolumes(Scripted(one, two)).left_behind(OWNER)
     assert refused.value.code == "ambiguous_volume"
-    of_another = a_volume("pvc-2")
-    of_another["metadata"]["annotations"] = {OWNER_ID: "another"}
+    of_another = a_volume("pvc-2", owner_id="another")
     assert ProvisionedVolumes(Scripted(one, of_another)).left_behind(OWNER) is one
 
 
-def test_a_volume_that_does_not_become_free_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_that_does_not_become_available_is_a_time_limit_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provisioned, "AVAILABLE_WITHIN", 0.0)
     kubectl = Scripted(a_volume("pvc-1"))
     with pytest.raises(TimeLimitError, match="did not become free"):

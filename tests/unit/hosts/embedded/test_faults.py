@@ -103,7 +103,7 @@ def test_exec_dropped_after_leaves_the_outcome_unknown(embedded: EmbeddedLfgpods
 def test_namespace_stuck_leaves_the_namespace_terminating(embedded: EmbeddedLfgpods) -> None:
     embedded.pods.ensure(OWNER)
     embedded.host.faults = Faults(namespace_stuck=True)
-    with pytest.raises(TimeLimitError, match="did not go away"):
+    with pytest.raises(TimeLimitError, match="still exists after"):
         embedded.pods.delete(OWNER, purge=True, timeout=1.0)
     namespace = json.loads(kubectl(embedded, "get", "namespace/proj-faulty", "-o", "json").stdout)
     conditions = {condition["type"]: condition["status"] for condition in namespace["status"]["conditions"]}
