@@ -1,4 +1,4 @@
-"""A pod as lfgpods reports it: what callers of the Python API, the store and the output all share. Pure."""
+"""A pod as lfgpods reports it: shared by the Python API, the store and the output. No I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lfgpods.core.spec import PodSpec
 
 
 def no_such_pod(owner: Owner) -> PodNotFoundError:
-    """The error for an owner of whom there is nothing."""
+    """Return the error for an owner without a pod and without a volume."""
     return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")
 
 
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of the pod and the node port and URL at which it answers from outside."""
+    """A port of the pod, with its node port and its URL outside the cluster."""
 
     port: int
     node_port: int
@@ -27,14 +27,14 @@ class ServicePort:
 
 @dataclass(frozen=True)
 class Pod:
-    """An owner's pod at one moment; times are ISO 8601 in UTC, None where there is none."""
+    """An owner's pod at one moment. Times are ISO 8601 in UTC, or None."""
 
     owner: Owner
     namespace: str
     status: State
     spec: PodSpec
     volume: str
-    """The volume folder on the host, or `persistentvolume/NAME` of what a storage class made."""
+    """The volume folder on the host, or `persistentvolume/NAME` for a provisioned volume."""
     reason: str = ""
     pod_name: str | None = None
     conversation_id: str | None = None
@@ -45,11 +45,11 @@ class Pod:
     started_at: str | None = None
     last_used_at: str | None = None
     volume_nodes: frozenset[str] = field(default=frozenset(), compare=False)
-    """The nodes from which the volume can be reached, by their hostname label; empty where it may be any."""
+    """Hostname labels of the nodes that can reach the volume; empty if all can."""
     differences: tuple[str, ...] = field(default=(), compare=False)
-    """What was asked for and is otherwise, in words; only `ensure` fills it."""
+    """Differences from the requested pod, in words. Only `ensure` fills it."""
     notices: tuple[str, ...] = field(default=(), compare=False)
-    """What was found on the way and mended, in words; only `ensure` fills it."""
+    """Repairs made on the way, in words. Only `ensure` fills it."""
 
     @property
     def project_id(self) -> str | None:
@@ -87,7 +87,7 @@ class Pod:
         }
 
     def without_workload(self) -> Pod:
-        """The pod after its Deployment and Service are gone and its volume was kept."""
+        """Return the pod as it is after a deletion that kept its volume."""
         return replace(
             self,
             status=State.DELETED,
@@ -127,7 +127,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What was taken away: the pod, and with `purged` the data in `volume` too."""
+    """The result of a deletion: the pod is gone, and if `purged`, so is the data in `volume`."""
 
     owner: Owner
     namespace: str

@@ -1,6 +1,6 @@
-"""Settings: `.env` in the current folder, overridden by the environment, into one frozen object.
+"""Settings from `.env` in the current folder and from the environment, which takes precedence.
 
-Read when asked, never at import. An empty value counts as not set.
+They are never read at import. An empty value counts as not set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class SshSettings:
-    """How to reach the Kubernetes host. The secrets never show in a repr."""
+    """How to reach the Kubernetes host over SSH. The repr hides the secrets."""
 
     host: str
     port: int | None
@@ -37,12 +37,12 @@ class SshSettings:
     known_hosts: Path | None
     accept_new_host_keys: bool
     accepted_host_keys: Path
-    """The file of our own to which accept-new appends; the user's known_hosts is never written."""
+    """lfgpods' own file, to which accept-new appends. The user's known_hosts is never written."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be configured; times in seconds."""
+    """All settings. Times are in seconds."""
 
     host: HostKind | None
     ssh: SshSettings | None
@@ -53,44 +53,46 @@ class Settings:
     access_host: str | None
     volume_root: str
     database: str = field(repr=False)
-    """A path, or a PostgreSQL URL, which may hold a password."""
+    """A path or a PostgreSQL URL. The URL may contain a password."""
     templates: Path | None
     defaults: PodSpec
     hardening: Hardening
     timeout: float
     log_file: Path
     keep: float | None
-    """Seconds for which a keeper and the shells in pods wait for a next command; no keeper where it is None."""
+    """How long the keeper and the shells in pods wait for another command; None for no keeper."""
     node: str | None
-    """The node that has the volume folders, where that cannot be found out."""
+    """The node with the volume folders, if lfgpods cannot detect it."""
     lock_namespace: str
-    """Where the Leases are that lock an owner while its objects are changed."""
+    """The namespace of the Leases that lock owners."""
     start_grace: float = 10.0
-    """How long a pod may fail to be scheduled or to pull its image before that counts as its failure."""
+    """How long scheduling or pulling the image may fail before the pod counts as failed."""
     instance: str | None = None
-    """The name of this installation, if several share a cluster. It sees only what it made."""
+    """This installation's name, if several share a cluster. Each sees only its own pods."""
 
     def require_host(self) -> HostKind:
-        """The kind of host. Raises SettingsError that says what to set when none is configured."""
+        """Return the kind of host. Raises SettingsError if none is configured."""
         if self.host is None:
             raise SettingsError(
                 "no Kubernetes host is configured",
-                "Set K8S_SSH_HOST in .env or in the environment to reach one by SSH, LFGPODS_HOST=local to use this "
+                "In .env or in the environment, set K8S_SSH_HOST to reach one by SSH, LFGPODS_HOST=local to use this "
                 "machine's kubectl, or LFGPODS_HOST=embedded to try lfgpods without a cluster.",
             )
         return self.host
 
     def require_ssh(self) -> SshSettings:
-        """The SSH settings. Raises SettingsError when there are none."""
+        """Return the SSH settings. Raises SettingsError if there are none."""
         if self.ssh is None:
-            raise SettingsError("LFGPODS_HOST is ssh, and no host is named", "Set K8S_SSH_HOST to its name or address.")
+            raise SettingsError(
+                "LFGPODS_HOST is ssh, but K8S_SSH_HOST is not set", "Set K8S_SSH_HOST to the host's name or address."
+            )
         return self.ssh
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
-    """Read the settings from ENV_FILE (`.env` in the current folder) and ENVIRON (the process's).
+    """Read the settings from ENV_FILE (default: `.env` in the current folder) and ENVIRON (default: os.environ).
 
-    Raises SettingsError that names the variable that is wrong.
+    Raises SettingsError that names the wrong variable.
     """
     values = _Values({**_read_env_file(env_file or Path(".env")), **(os.environ if environ is None else environ)})
     data_dir = _data_dir()
@@ -184,12 +186,12 @@ def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
         return checked(spec)
     except UsageError as error:
         raise SettingsError(
-            f"in the default pod, {error.message}", f"Correct the LFGPODS_* setting: {error.hint}"
+            f"the default pod is invalid: {error.message}", f"Correct the LFGPODS_* setting: {error.hint}"
         ) from None
 
 
 class _Values:
-    """The raw values, converted one by one with an error that names the variable."""
+    """Converts raw values. Errors name the variable."""
 
     def __init__(self, values: Mapping[str, str | None]) -> None:
         self._values = values
@@ -212,7 +214,7 @@ class _Values:
 
 
 def _wrong(name: str, expected: str) -> SettingsError:
-    return SettingsError(f"{name} is not {expected}", f"Correct {name} in .env or in the environment.")
+    return SettingsError(f"{name} must be {expected}", f"Correct {name} in .env or in the environment.")
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:
@@ -223,7 +225,7 @@ def _read_env_file(path: Path) -> dict[str, str | None]:
     try:
         return dotenv_values(path, interpolate=False, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", "It has to be a readable UTF-8 text file.") from error
+        raise SettingsError(f"{path} cannot be read: {error}", "Make it a readable UTF-8 text file.") from error
 
 
 def _data_dir() -> Path:
@@ -316,23 +318,23 @@ def _command(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise ValueError("a command line with its quotes closed") from None
+        raise ValueError("a command line with closed quotes") from None
 
 
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("a path whose ~ names a user of this machine") from None
+        raise ValueError("a path whose ~ names an existing user") from None
 
 
 def is_postgresql(database: str) -> bool:
-    """Whether DATABASE is the URL of a PostgreSQL database rather than the path of an SQLite file."""
+    """Whether DATABASE is a PostgreSQL URL, not the path of an SQLite file."""
     return database.startswith(("postgresql://", "postgres://"))
 
 
 def database_place(text: str) -> str:
-    """The path or the PostgreSQL URL that TEXT is. Raises ValueError that says what it has to be."""
+    """Return TEXT as a path or a PostgreSQL URL. Raises ValueError that describes valid values."""
     if is_postgresql(text):
         return text
     if re.match(r"[A-Za-z][\w+.-]*://", text):

@@ -20,7 +20,7 @@ from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.hosts.base import Completed, Host, Process
 from lfgpods.hosts.round_trip import RoundTrip, Step
-from lfgpods.hosts.run import Stream, run, run_side_by_side
+from lfgpods.hosts.run import Stream, run, run_parallel
 from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
 from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.lists import PagedList
@@ -41,7 +41,7 @@ TICK = 0.2
 MOST_PAGES = 1_000
 LONGEST_OBJECT = 16 << 20
 _API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
-_PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
+_PAGE_LIMIT = "--request-timeout=60s"  # for a whole page on any connection; the idle timeout is shorter
 
 
 class Kubectl:
@@ -86,18 +86,18 @@ class Kubectl:
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
         return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[ListedObject]:
+    def _whole(self, lists: Sequence[PagedList], idle_timeout: float) -> list[ListedObject]:
         for _ in range(MOST_PAGES):
             pending = [one for one in lists if not one.complete]
             if not pending:
                 return [obj for one in lists for obj in one.objects]
-            self._next_pages(pending, silence)
+            self._next_pages(pending, idle_timeout)
         raise bad_answer(self.host, f"more than {MOST_PAGES} pages")
 
-    def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
+    def _next_pages(self, lists: Sequence[PagedList], idle_timeout: float) -> None:
         streams = [Stream(self._argv(*one.args, _PAGE_LIMIT), one.feed) for one in lists]
         try:
-            ended = run_side_by_side(self.host, streams, timeout=PAGE_TIMEOUT, silence=silence)
+            ended = run_parallel(self.host, streams, timeout=PAGE_TIMEOUT, idle_timeout=idle_timeout)
             for one, completed in zip(lists, ended, strict=True):
                 if completed.exit_code == 0:
                     one.end_page()

@@ -20,8 +20,8 @@ def translated(error: Exception, host: str, user: str) -> HostError:
     if isinstance(error, paramiko.BadHostKeyException):
         return HostError(
             f"the host key of {host} has changed: it is now {error.key.get_name()} {error.key.fingerprint}",
-            "Someone may be intercepting the connection. If the host was reinstalled, remove its old key from known_hosts, "
-            f"with accept-new the one in lfgpods' data folder: ssh-keygen -R {_known_as(host)}",
+            "Someone may be intercepting the connection. If the host was reinstalled, remove its old key from "
+            f"known_hosts, with accept-new the one in lfgpods' data folder: ssh-keygen -R {_known_as(host)}",
             code="host_key_changed",
         )
     if isinstance(error, paramiko.PasswordRequiredException) or any(text in str(error) for text in _WRONG_PASSPHRASE):

@@ -188,7 +188,7 @@ def test_a_list_that_is_cut_short_is_an_error(data: st.DataObject) -> None:
 
 
 def test_an_endless_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 5_000)
+    monkeypatch.setattr("lfgpods.hosts.run.MAX_OUTPUT", 5_000)
     with pytest.raises(HostError) as refused:
         names_listed(Server(lambda path, query: (0, page("a" * 2_000), b"")))
     assert refused.value.code == "bad_answer"
@@ -222,5 +222,5 @@ def test_a_silent_host_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.Mo
 
     server = Server(lambda path, query: (0, b"", b""))
     monkeypatch.setattr(server, "open", lambda argv, **_: Silent(0, b"", b""))
-    with pytest.raises(TimeLimitError, match="said nothing"):
+    with pytest.raises(TimeLimitError, match="wrote nothing"):
         names_listed(server)

@@ -52,7 +52,7 @@ def test_an_open_root_is_closed_only_if_it_holds_nothing_but_volumes(root: Path)
 
     root.chmod(0o755)
     (root / "etc").mkdir()
-    with pytest.raises(VolumeError, match="holds other things"):
+    with pytest.raises(VolumeError, match="holds other files"):
         prepare(root, "proj-b")
     assert (mode(root), (root / "proj-b").exists()) == (0o755, False)
 
