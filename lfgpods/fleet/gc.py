@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lfgpods.core.changes import Action
 from lfgpods.core.errors import KubernetesError, LfgpodsError
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
@@ -79,7 +80,8 @@ class GarbageCollector:
         elif orphan.owner is None:
             self._remover.remove_set_aside(orphan.name)
         else:
-            with self._reader.locked(orphan.owner, TIMEOUT, on_step) as (lock, objects):
+            with self._reader.locked(orphan.owner, Operation(TIMEOUT, on_step)) as (lock, objects):
+                operation = Operation(TIMEOUT, on_step)
                 looked = self._remover.looks_for_folders or not objects.provisioned
                 name = names_of(orphan.owner).namespace
                 row = self._store().find(orphan.owner)
@@ -93,8 +95,8 @@ class GarbageCollector:
                 if not any(one.kind is orphan.kind and one.removable for one in find_orphans(now)):
                     raise KubernetesError(f"{orphan.owner} is in use again", "Nothing was removed.", code="in_use")
                 if orphan.kind is Kind.WORKLOAD:
-                    self._remover.delete(orphan.owner, objects, TIMEOUT, on_step)
+                    self._remover.delete(orphan.owner, objects, operation)
                     return
                 if orphan.kind is not Kind.RECORD:
-                    self._remover.purge(orphan.owner, objects, lock, TIMEOUT, on_step)
+                    self._remover.purge(orphan.owner, objects, lock, operation)
                 self._store().forget([orphan.owner])

@@ -108,7 +108,12 @@ class RoundTrip:
         self._pending: list[Pending[Any]] = []
 
     def add(self, step: Step[T], *, required: bool = True) -> Pending[T]:
-        """Add STEP behind the others. If it is not REQUIRED, `send` does not raise its error."""
+        """Add STEP behind the others. If it is not REQUIRED, `send` does not raise its error.
+
+        Raises ValueError if it is the second one that reads stdin: the remote command has only one.
+        """
+        if step.stdin and any(one.step.stdin for one in self._pending):
+            raise ValueError("only one step of a round trip can read stdin")
         pending = Pending(step, required=required)
         self._pending.append(pending)
         return pending

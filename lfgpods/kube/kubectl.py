@@ -53,11 +53,20 @@ class Kubectl:
 
     def get(self, references: Sequence[str], namespace: str) -> list[KubeObject]:
         """The existing objects among REFERENCES ("kind/name"), cluster-wide or in NAMESPACE."""
-        return self._objects("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
+        return self._do(self.get_step(references, namespace))
 
     def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
-        """The step that does what `get` does."""
-        return self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
+        """The step that does what `get` does. An object of a kind that was not asked for is no answer."""
+        step = self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
+        kinds = {reference.partition("/")[0] for reference in references}
+
+        def parse(completed: Completed) -> list[KubeObject]:
+            objects = step.parse(completed)
+            if any(obj.kind.lower() not in kinds for obj in objects):
+                raise bad_answer(self.host, completed.stdout.decode(errors="replace"))
+            return objects
+
+        return Step(step.argv, parse)
 
     def create_step(self, obj: Object) -> Step[KubeObject]:
         """The step that creates OBJ and returns it; `already_exists` if another caller was first."""

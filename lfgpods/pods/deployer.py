@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import posixpath
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.round_trip import RoundTrip, Step
@@ -56,12 +55,9 @@ class PodDeployer:
         self._placement = reader.placement
         self._provisioned = reader.provisioned
 
-    def wait_for_terminations(
-        self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep
-    ) -> OwnerObjects:
+    def wait_for_terminations(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> OwnerObjects:
         """Wait until none of OBJECTS is terminating, so that nothing new is made in them. Returns what is left."""
         names = names_of(owner)
-        deadline = time.monotonic() + timeout
         while True:
             deletable = {
                 f"deployment/{names.deployment}": objects.deployment,
@@ -74,22 +70,22 @@ class PodDeployer:
             abandoned = [] if objects.deployment else [pod for pod in objects.pods if not has_ended(pod)]
             if not going and not abandoned:
                 return objects
-            on_step("waiting for an earlier deletion to end")
+            operation.on_step("waiting for an earlier deletion to end")
             if is_terminating(objects.namespace):  # and all that is in it
-                self._remover.remove_namespace(owner, objects, deadline - time.monotonic(), on_step)
+                self._remover.remove_namespace(owner, objects, operation)
                 objects = self._reader.read(owner)
                 continue
             if f"persistentvolume/{names.volume}" in going:
                 # It waits for its claim, and that for the pod; its files stay.
                 self._kubectl.delete([*deletable][:2], names.namespace)
             for reference in going:
-                self._kubectl.wait_gone(reference, names.namespace, deadline - time.monotonic())
+                self._kubectl.wait_gone(reference, names.namespace, operation.left)
             if any(map(is_terminating, abandoned)):
-                wait_ended(self._kubectl, names, (), deadline - time.monotonic(), on_step)
+                wait_ended(self._kubectl, names, (), operation)
             elif abandoned:
                 # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
-                if time.monotonic() >= deadline:
-                    raise still_terminating(abandoned[0].metadata.name, timeout)
+                if operation.expired:
+                    raise still_terminating(abandoned[0].metadata.name, operation.seconds)
                 threading.Event().wait(0.2)
             objects = self._reader.read(owner)
 
@@ -120,7 +116,7 @@ class PodDeployer:
         drawn: Manifests,
         objects: OwnerObjects,
         lock: OwnerLock,
-        on_step: OnStep,
+        operation: Operation,
         *,
         root_is_made: bool = False,
     ) -> tuple[OwnerObjects, tuple[str, ...]]:
@@ -134,18 +130,20 @@ class PodDeployer:
         in_folder = drawn.volume is not None
         preparation = self._prepare_step(owner, objects, root_is_made) if in_folder else None
         if in_folder and _is_bound_to_another(objects):
-            on_step("giving the kept volume to a new claim")
+            operation.on_step("giving the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
         elif objects.provisioned and objects.volume is not None and objects.claim is None:
-            self._provisioned.free(objects.volume, on_step)
+            self._provisioned.free(objects.volume, operation)
         if objects.deployment and not is_ours(objects.deployment):
             # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
             self._kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
-            wait_ended(self._kubectl, names, objects.pods, TIMEOUT, on_step)
+            wait_ended(self._kubectl, names, objects.pods, operation.within(TIMEOUT))
         if objects.namespace and drawn.switched_off:
             self._kubectl.delete(drawn.switched_off, names.namespace)
-        on_step("making the volume folder and applying the manifests" if in_folder else "applying the manifests")
+        operation.on_step(
+            "making the volume folder and applying the manifests" if in_folder else "applying the manifests"
+        )
         # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
         volume = [] if objects.volume or drawn.volume is None else [drawn.volume]
         claim = [] if objects.claim else [drawn.claim]
@@ -199,13 +197,13 @@ class PodDeployer:
             return []
         return [self._kubectl.annotate_step(self._reader.lock_namespace, "default", PROVISIONED, "true")]
 
-    def check_reach(self, objects: OwnerObjects, spec: PodSpec, on_step: OnStep) -> None:
+    def check_reach(self, objects: OwnerObjects, spec: PodSpec, operation: Operation) -> None:
         """Raise KubernetesError, with nothing changed, where no pod like SPEC could be started with its data."""
         in_folder = spec.storage_class is None
         if not in_folder and objects.volume is None and not is_bound(objects.claim):
             self._placement.check_class(str(spec.storage_class))
-        grace = self._settings.start_grace
-        self._placement.check_reach(objects.volume, in_folder=in_folder, grace=grace, on_step=on_step)
+        grace = operation.within(self._settings.start_grace)
+        self._placement.check_reach(objects.volume, grace, in_folder=in_folder)
 
     def retain(self, owner: Owner, objects: OwnerObjects) -> OwnerObjects:
         """Make a volume of a storage class outlive its claim, once it is bound. Returns OBJECTS with it."""

@@ -5,14 +5,14 @@ The cluster is the truth and the store remembers. Each use case can be repeated 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lfgpods.core.changes import Action
 from lfgpods.core.errors import LfgpodsError, is_unreachable
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Deletion, Pod, State, no_such_pod
 from lfgpods.core.progress import OnStep, silent
@@ -32,6 +32,16 @@ from lfgpods.store.journal import log_store_errors, record_change, record_failur
 if TYPE_CHECKING:
     from lfgpods.pods.lock import OwnerLock
     from lfgpods.store import Store
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a caller of `ensure` asked for."""
+
+    request: Request
+    conversation_id: str | None
+    update: bool
+    wait: bool
 
 
 class PodLifecycle:
@@ -69,34 +79,32 @@ class PodLifecycle:
         Where a pod runs and REQUEST asks for something else, the pod is returned as it is with `differences`,
         and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
         """
-        wanted = request.over(self._settings.defaults)
+        wanted = _Wanted(request, conversation_id, update, wait)
+        spec = request.over(self._settings.defaults)
         _check_conversation(conversation_id)
-        deadline = time.monotonic() + (self._settings.timeout if timeout is None else timeout)
+        operation = Operation(self._settings.timeout if timeout is None else timeout, on_step)
         remembered = self._store().find(owner)
         pod_name = remembered.pod_name if remembered else None
         on_step("looking at what is there")
         if pod_name is not None:
             objects = self._reader.read(owner, pod_name)
-            if not is_marked_deleted(objects) and (
-                running := self._existing_pod(owner, objects, request, update, conversation_id)
-            ):
+            if not is_marked_deleted(objects) and (running := self._existing_pod(owner, wanted, objects)):
                 return running
-        left = max(1.0, deadline - time.monotonic())
-        with self._reader.locked(owner, left, on_step, pod_name=pod_name, to_render=wanted) as (lock, objects):
+        taking = self._reader.locked(owner, operation.at_least(1.0), pod_name=pod_name, to_render=spec)
+        with taking as (lock, objects):
             notices: tuple[str, ...] = ()
             objects = self._deployer.retain(owner, objects)
-            if found := self._remover.end_interrupted_purge(owner, objects, lock, TIMEOUT, on_step):
+            if found := self._remover.end_interrupted_purge(owner, objects, lock, operation.within(TIMEOUT)):
                 notices, objects = (found,), self._reader.read(owner)
-            if running := self._existing_pod(owner, objects, request, update, conversation_id):
+            if running := self._existing_pod(owner, wanted, objects):
                 self._remover.unmark(owner, objects)
                 return replace(running, notices=notices)
             spec, _ = plan_update(request, self._reader.pod(owner, objects).spec, objects)
             if spec.storage_class and remembered and not objects.exists:
                 self._remover.check_no_folder(owner, remembered.volume)
-            self._deployer.check_reach(objects, spec, on_step)
-            objects = self._deployer.wait_for_terminations(owner, objects, left, on_step)
-            until = deadline if wait else None
-            pod = self._deploy(owner, request, conversation_id, objects, lock, until, on_step)
+            self._deployer.check_reach(objects, spec, operation)
+            objects = self._deployer.wait_for_terminations(owner, objects, operation.at_least(1.0))
+            pod = self._deploy(owner, wanted, objects, lock, operation)
         return replace(pod, notices=notices + pod.notices)
 
     def delete(
@@ -109,21 +117,22 @@ class PodLifecycle:
         """
         known = self._store().find(owner)
         on_step("looking at what is there")
-        with self._reader.locked(owner, timeout, on_step) as (lock, objects):
+        with self._reader.locked(owner, Operation(timeout, on_step)) as (lock, objects):
+            operation = Operation(timeout, on_step)  # the deletion has all of it, however long the lock took
             pod = self._reader.pod(owner, objects)
             if not (objects.exists or known or (purge and self._remover.has_folder(owner))):
                 raise no_such_pod(owner)
             with record_change(self._store(), Action.PURGE if purge else Action.DELETE, owner):
                 remover = self._remover
                 objects = self._deployer.retain(owner, objects)
-                if not purge and remover.end_interrupted_purge(owner, objects, lock, timeout, on_step):
+                if not purge and remover.end_interrupted_purge(owner, objects, lock, operation):
                     objects = self._reader.read(owner)
                 lock.check()
                 self._shells.close(pod.namespace)
                 if purge:
-                    remover.purge(owner, objects, lock, timeout, on_step)
+                    remover.purge(owner, objects, lock, operation)
                 else:
-                    remover.delete(owner, objects, timeout, on_step)
+                    remover.delete(owner, objects, operation)
             with log_store_errors():
                 if purge or not (objects.volume or objects.claim):
                     self._store().forget([owner])
@@ -152,17 +161,15 @@ class PodLifecycle:
     def _deploy(
         self,
         owner: Owner,
-        request: Request,
-        conversation_id: str | None,
+        wanted: _Wanted,
         objects: OwnerObjects,
         lock: OwnerLock,
-        until: float | None,
-        on_step: OnStep,
+        operation: Operation,
     ) -> Pod:
-        """Apply what REQUEST makes of the pod in OBJECTS, release LOCK, and wait UNTIL that time, or not at all."""
+        """Apply the manifests of the pod that is WANTED, release LOCK, and wait until the pod is ready, if asked to."""
         pod = self._reader.pod(owner, objects)
-        spec, differences = plan_update(request, pod.spec, objects)
-        drawn = self._deployer.render(owner, spec, conversation_id or pod.conversation_id, objects)
+        spec, differences = plan_update(wanted.request, pod.spec, objects)
+        drawn = self._deployer.render(owner, spec, wanted.conversation_id or pod.conversation_id, objects)
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store().has_volumes_in(self._settings.volume_root)
@@ -170,17 +177,15 @@ class PodLifecycle:
             self._store().remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
-            made, notices = self._deployer.apply(owner, drawn, objects, lock, on_step, root_is_made=root_is_made)
-            if until is not None:
-                left = max(1.0, until - time.monotonic())
+            made, notices = self._deployer.apply(owner, drawn, objects, lock, operation, root_is_made=root_is_made)
+            if wanted.wait:
                 of_class = drawn.volume is None
                 try:
                     ready = wait_ready(
                         self._reader.kubectl,
                         names_of(owner),
                         drawn.revision,
-                        left,
-                        on_step,
+                        operation.at_least(1.0),
                         provisioned=of_class,
                         grace=self._settings.start_grace,
                     )
@@ -192,19 +197,17 @@ class PodLifecycle:
             pod = save(self._store(), self._reader.pod(owner, made))
         return replace(pod, differences=differences, notices=notices)
 
-    def _existing_pod(
-        self, owner: Owner, objects: OwnerObjects, request: Request, update: bool, conversation_id: str | None
-    ) -> Pod | None:
-        """The pod, if it runs and nothing is to be changed; with what is otherwise than asked for."""
+    def _existing_pod(self, owner: Owner, wanted: _Wanted, objects: OwnerObjects) -> Pod | None:
+        """Return the pod, with its differences from what is WANTED, if it runs and is not to be changed."""
         pod = self._reader.pod(owner, objects)
         if pod.status is not State.RUNNING:
             return None
         pod = self._reader.pod(owner, self._deployer.retain(owner, objects))
-        differences = request.differences(pod.spec)
-        if differences and update:
+        differences = wanted.request.differences(pod.spec)
+        if differences and wanted.update:
             return None
         if not is_managed(objects.namespace):
-            drawn = self._deployer.render(owner, pod.spec, conversation_id or pod.conversation_id, objects)
+            drawn = self._deployer.render(owner, pod.spec, wanted.conversation_id or pod.conversation_id, objects)
             self._deployer.label(drawn, objects)
         return replace(save(self._store(), pod), differences=differences)
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from lfgpods.core import processes
 from lfgpods.core.errors import KubernetesError, LfgpodsError, TimeLimitError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Names
-from lfgpods.core.progress import OnStep
 from lfgpods.hosts.base import Completed
 from lfgpods.hosts.round_trip import RoundTrip, Step
 from lfgpods.kube.kinds import of_kind
@@ -46,24 +46,16 @@ _held_tokens: set[str] = set()
 
 
 class OwnerLock:
-    """The lock of one owner's objects; NAMESPACE is where its Lease lies."""
+    """The lock of one owner's objects, for which OPERATION waits. Its Lease is in NAMESPACE."""
 
     def __init__(
-        self,
-        kubectl: Kubectl,
-        names: Names,
-        *,
-        namespace: str,
-        timeout: float,
-        on_step: OnStep,
-        instance: str | None = None,
+        self, kubectl: Kubectl, names: Names, operation: Operation, *, namespace: str, instance: str | None = None
     ) -> None:
         self._kubectl = kubectl
         self._names = names
         self._namespace = namespace
         self._instance = instance
-        self._timeout = timeout
-        self._on_step = on_step
+        self._operation = operation
         self._name = f"lfgpods-{names.namespace}"
         self._token = secrets.token_hex(8)
         self._version = ""
@@ -74,12 +66,12 @@ class OwnerLock:
     def take(self, references: Sequence[str]) -> list[KubeObject]:
         """Wait for the lock and take it. Returns the objects of REFERENCES as they are once it is held.
 
-        Taking and reading are one round trip. Raises TimeLimitError that names the holder after the timeout, and
-        KubernetesError if the cluster refuses.
+        Taking and reading are one round trip. Raises TimeLimitError, which names the holder, if the operation's
+        time is over, and KubernetesError if the cluster refuses.
         """
         _held_tokens.add(self._token)
         try:
-            found = self._take(references, time.monotonic() + self._timeout)
+            found = self._take(references)
         except BaseException:
             _held_tokens.discard(self._token)
             raise
@@ -119,7 +111,7 @@ class OwnerLock:
                 code="lock_lost",
             )
 
-    def _take(self, references: Sequence[str], deadline: float) -> list[KubeObject]:
+    def _take(self, references: Sequence[str]) -> list[KubeObject]:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
@@ -146,14 +138,14 @@ class OwnerLock:
                     self._note_renewal(taken, asked)
                     return found_now
             holder = _holder(held) if held else "somebody"
-            left = deadline - time.monotonic()
             may_expire = held is not None and processes.is_alive(_process(held)) is None
-            if left <= (-LEASE_SECONDS - _POLL[-1] if may_expire else 0):
+            if self._operation.left <= (-LEASE_SECONDS - _POLL[-1] if may_expire else 0):
+                waited = f"{self._operation.seconds:.0f} s"
                 raise TimeLimitError(
-                    f"{holder} is changing {self._names.namespace}, and has not ended within {self._timeout:.0f} s",
+                    f"{holder} is changing {self._names.namespace}, and has not ended within {waited}",
                     "Wait for it, or end it; a lock whose holder is gone is taken over by itself.",
                 )
-            self._on_step(f"waiting for {holder}")
+            self._operation.on_step(f"waiting for {holder}")
             self._released.wait(next(polls, _POLL[-1]))
 
     def _leases(self) -> list[Lease]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, LfgpodsError
-from lfgpods.core.progress import OnStep
+from lfgpods.core.operation import Operation
 from lfgpods.core.settings import Settings
 from lfgpods.hosts.base import Host
 from lfgpods.hosts.run import run
@@ -129,20 +129,19 @@ class Placement:
         except KubernetesError:
             return None
 
-    def check_reach(self, volume: PersistentVolume | None, *, in_folder: bool, grace: float, on_step: OnStep) -> None:
+    def check_reach(self, volume: PersistentVolume | None, operation: Operation, *, in_folder: bool) -> None:
         """Return once a pod can be started where VOLUME, or with IN_FOLDER a folder that is to be made, is reached.
 
-        Raises KubernetesError after GRACE seconds, with cause and remedy.
+        Raises KubernetesError, with cause and remedy, if there is trouble until the time of OPERATION is over.
         """
-        began = time.monotonic()
         within = NODE_CACHE_TTL
         while nodes := self._candidates(volume, in_folder, within):
             trouble = trouble_of(nodes, volume)
             if not trouble:
                 return
-            if within == 0.0 and time.monotonic() - began >= grace:
+            if within == 0.0 and operation.expired:
                 raise _out_of_reach(nodes, volume, trouble)
-            on_step(trouble)
+            operation.on_step(trouble)
             if within == 0.0:
                 threading.Event().wait(_POLL)
             within = 0.0

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
 from lfgpods.core.pod import Pod
-from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.base import Host
@@ -73,8 +73,7 @@ class PodReader:
     def locked(
         self,
         owner: Owner,
-        timeout: float,
-        on_step: OnStep,
+        operation: Operation,
         *,
         pod_name: str | None = None,
         to_render: PodSpec | None = None,
@@ -82,15 +81,14 @@ class PodReader:
         """The lock of OWNER, and its objects as they are once it is held.
 
         With TO_RENDER, finds out at the same time what a create of such a pod needs to know.
-        Raises TimeLimitError if somebody else holds the lock for longer than TIMEOUT seconds.
+        Raises TimeLimitError if somebody else holds the lock until the time of OPERATION is over.
         """
         lock = OwnerLock(
             self.kubectl,
             names_of(owner),
+            operation,
             namespace=self._settings.lock_namespace,
             instance=self._settings.instance,
-            timeout=timeout,
-            on_step=on_step,
         )
         with self._looking_ahead(to_render):
             found = lock.take(self._references(owner, pod_name))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import posixpath
 import threading
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, VolumeError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.kube.diagnosis import has_ended, is_terminating
 from lfgpods.kube.kinds import of_kind
@@ -47,7 +46,7 @@ class PodRemover:
         self._placement = reader.placement
         self._provisioned = reader.provisioned
 
-    def delete(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def delete(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
         names = names_of(owner)
         if objects.deployment or objects.service:
@@ -57,7 +56,7 @@ class PodRemover:
             noted = self._kubectl.annotate_step(namespace, names.namespace, DELETED_AT, moment)
             self._kubectl.delete(workload, names.namespace, before=[noted])
         if objects.namespace:
-            wait_ended(self._kubectl, names, objects.pods, timeout, on_step)
+            wait_ended(self._kubectl, names, objects.pods, operation)
 
     def unmark(self, owner: Owner, objects: OwnerObjects) -> None:
         """Take the moment of a deletion away that was cut short before it deleted anything."""
@@ -66,21 +65,20 @@ class PodRemover:
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
-    def purge(self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep) -> bool:
+    def purge(self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation) -> bool:
         """Take all of OWNER away, the data included; whether there was anything.
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
         names = names_of(owner)
-        deadline = time.monotonic() + timeout
         if storage_class(objects) is not None:
             self._check_provisioned(owner, objects)
             lock.check()
             if objects.volume:
                 self._provisioned.begin_purge(objects.volume)
-            self._purge_namespace(owner, objects, timeout, on_step)
+            self._purge_namespace(owner, objects, operation)
             if objects.volume:
-                self._provisioned.end_purge(objects.volume, max(deadline, time.monotonic() + _LAST_LOOK), on_step)
+                self._provisioned.end_purge(objects.volume, operation.at_least(_LAST_LOOK))
             return objects.exists
         folder = volume_folder(objects, names, self._settings.volume_root)
         self._check_purge(owner, objects, folder)
@@ -89,16 +87,17 @@ class PodRemover:
             # So that everybody who comes by knows of it, should this be cut short.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
-        self._purge_namespace(owner, objects, timeout, on_step)
+        self._purge_namespace(owner, objects, operation)
         if not (objects.volume or self.looks_for_folders):
             return objects.exists
-        on_step("removing the volume folder")
-        removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, deadline, on_step)
+        operation.on_step("removing the volume folder")
+        removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, operation)
         if objects.volume:
             # Last, because it is the proof of whose folder it is, should this be cut short before.
-            left = max(_LAST_LOOK, deadline - time.monotonic())
             lock.check()
-            self._kubectl.delete([f"persistentvolume/{names.volume}"], names.namespace, wait=left)
+            self._kubectl.delete(
+                [f"persistentvolume/{names.volume}"], names.namespace, wait=max(_LAST_LOOK, operation.left)
+            )
         return removed or objects.exists
 
     @property
@@ -106,14 +105,13 @@ class PodRemover:
         """Whether there may be volume folders of which the cluster does not know."""
         return self._settings.defaults.storage_class is None
 
-    def remove_namespace(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def remove_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
 
         Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
         """
         names = names_of(owner)
         namespace = f"namespace/{names.namespace}"
-        deadline = time.monotonic() + timeout
         references = [
             f"deployment/{names.deployment}",
             f"service/{names.service}",
@@ -121,16 +119,16 @@ class PodRemover:
             namespace,
         ]
         self._kubectl.delete(references, names.namespace)
-        wait_ended(self._kubectl, names, objects.pods, deadline - time.monotonic(), on_step)
+        wait_ended(self._kubectl, names, objects.pods, operation)
         self._forget_ended_pods(owner)
         force_resync(self._kubectl, namespace, names)
-        on_step("waiting for the namespace to end")
-        self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, deadline - time.monotonic()))
+        operation.on_step("waiting for the namespace to end")
+        self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, operation.left))
 
-    def _purge_namespace(self, owner: Owner, objects: OwnerObjects, timeout: float, on_step: OnStep) -> None:
+    def _purge_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         names = names_of(owner)
         if objects.namespace:
-            self.remove_namespace(owner, objects, timeout, on_step)
+            self.remove_namespace(owner, objects, operation)
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
                 f"the namespace {names.namespace} was made again while it was purged",
@@ -163,7 +161,7 @@ class PodRemover:
             )
 
     def end_interrupted_purge(
-        self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, timeout: float, on_step: OnStep
+        self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation
     ) -> str | None:
         """Undo a purge that was cut short before it touched a file, and see every other one through.
 
@@ -177,7 +175,7 @@ class PodRemover:
             if claim is not None and not is_terminating(claim) and not is_terminating(objects.namespace):
                 self._provisioned.undo_purge(objects.volume)
                 return "a purge had been cut short before it gave up the volume; its files are still there"
-            self.purge(owner, objects, lock, timeout, on_step)
+            self.purge(owner, objects, lock, operation)
             return "a purge had been cut short; it was seen through, and the volume is new"
         folder = volume_folder(objects, names, self._settings.volume_root)
         root, name = posixpath.split(folder)
@@ -186,7 +184,7 @@ class PodRemover:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
             return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
-        self.purge(owner, objects, lock, timeout, on_step)
+        self.purge(owner, objects, lock, operation)
         return "a purge had been cut short; it was seen through, and the volume is new"
 
     def remove_lock(self, namespace: str, token: str) -> None:
@@ -202,16 +200,16 @@ class PodRemover:
     def _look(self, root: str, name: str) -> Presence:
         return folders.look(self._host, root, name, sudo=self._settings.sudo)
 
-    def _remove_folder(self, root: str, name: str, lock: OwnerLock, deadline: float, on_step: OnStep) -> bool:
+    def _remove_folder(self, root: str, name: str, lock: OwnerLock, operation: Operation) -> bool:
         """Remove a volume folder; a container that is still ending is given the time that is left."""
         while True:
             lock.check()
             try:
                 return folders.purge(self._host, root, name, sudo=self._settings.sudo)
             except VolumeError as error:
-                if error.code != folders.IN_USE or time.monotonic() >= deadline:
+                if error.code != folders.IN_USE or operation.expired:
                     raise
-                on_step("waiting for the last container to end")
+                operation.on_step("waiting for the last container to end")
                 threading.Event().wait(0.5)
 
     def _check_provisioned(self, owner: Owner, objects: OwnerObjects) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Names
-from lfgpods.core.progress import OnStep
 from lfgpods.kube.diagnosis import UNBOUND_CLAIM, diagnose, has_ended, is_terminating, newest_pod, replica_failure
 from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.kubectl import Kubectl
@@ -36,8 +36,7 @@ def wait_ready(
     kubectl: Kubectl,
     names: Names,
     revision: str,
-    timeout: float,
-    on_step: OnStep,
+    operation: Operation,
     *,
     provisioned: bool = False,
     grace: float = 10.0,
@@ -46,10 +45,9 @@ def wait_ready(
 
     GRACE is how long, in seconds, a failure may last that can pass: a pull is tried again, a node is being added.
     A PROVISIONED volume takes as long as its provisioner does, unless that says that it fails.
-    Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError after TIMEOUT seconds.
+    Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError when the time is over.
     """
     start = time.monotonic()
-    deadline = start + timeout
     pods: dict[str, Pod] = {}
     failing_since: dict[str, float] = {}
     looked = start
@@ -57,14 +55,14 @@ def wait_ready(
     starting = _Starting(start)
     provisioning = _Provisioning(kubectl, names)
     step = "waiting for the pod to be made"
-    while (left := deadline - time.monotonic()) > 0:
+    while (left := operation.left) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
             if changed is not None and changed.metadata.name not in replaced:
                 pods[changed.metadata.name] = changed
             now = time.monotonic()
             pod = newest_pod((one for one in pods.values() if not is_terminating(one)), revision)
             if pod is None:
-                on_step(step)
+                operation.on_step(step)
                 if now - looked > POD_EXPECTED_AFTER:
                     looked = now
                     expected, refused = _expected_revision(kubectl, names)
@@ -74,7 +72,7 @@ def wait_ready(
                 continue
             diagnosis = diagnose(pod)
             step = diagnosis.step
-            on_step(step)
+            operation.on_step(step)
             if diagnosis.ready:
                 return pod
             if provisioned and not pod.spec.node_name:
@@ -96,7 +94,7 @@ def wait_ready(
             if diagnosis.final or now - since >= grace:
                 raise diagnosis.error
     raise TimeLimitError(
-        f"the pod was not ready after {timeout:g} s: {step}{_last_warning(kubectl, names)}",
+        f"the pod was not ready after {operation.seconds:g} s: {step}{_last_warning(kubectl, names)}",
         "It goes on starting; look with lfgpods status, and wait longer with --timeout.",
     )
 
@@ -182,16 +180,15 @@ def force_resync(kubectl: Kubectl, reference: str, names: Names) -> bool:
     return True
 
 
-def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], timeout: float, on_step: OnStep) -> None:
+def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], operation: Operation) -> None:
     """Wait until nothing runs any more in PODS, nor in any other pod of the owner that is going away.
 
-    Raises TimeLimitError after TIMEOUT seconds. Waits for containers, not for the pods' objects: kubelet
+    Raises TimeLimitError when the time of OPERATION is over. Waits for containers, not for the pods' objects: kubelet
     confirms an ended pod in rounds of ten seconds. A pod that somebody makes meanwhile is not waited for.
 
     kubelet before 1.22 forgets a deletion that it is told while a container starts, until it looks again after a
     minute or more; a change of the pod makes it look now.
     """
-    deadline = time.monotonic() + timeout
     selector = f"app={names.namespace}"
     awaited = {pod.metadata.name for pod in pods}
     touched = time.monotonic()
@@ -204,12 +201,12 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], timeout: flo
         }
         if not alive:
             return
-        left = deadline - time.monotonic()
+        left = operation.left
         if left <= 0:
-            raise still_terminating(min(alive), timeout)
-        on_step("waiting for the pod to end")
+            raise still_terminating(min(alive), operation.seconds)
+        operation.on_step("waiting for the pod to end")
         for changed in kubectl.watch_pods(names.namespace, selector, min(left, RELIST_AFTER)):
-            on_step("waiting for the pod to end")
+            operation.on_step("waiting for the pod to end")
             if changed is not None and has_ended(changed):
                 alive.discard(changed.metadata.name)
             if time.monotonic() - touched > ENDING_PATIENCE:

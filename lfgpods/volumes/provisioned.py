@@ -6,14 +6,13 @@ The cluster names such a volume. It is found by the claim that is bound to it or
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
-from lfgpods.core.progress import OnStep
 from lfgpods.core.spec import PodSpec
 from lfgpods.kube.diagnosis import is_terminating
 from lfgpods.kube.kinds import of_kind
@@ -102,20 +101,20 @@ class ProvisionedVolumes:
         }
         return self._patch(claim.spec.volume_name, ours)
 
-    def free(self, volume: PersistentVolume, on_step: OnStep) -> None:
+    def free(self, volume: PersistentVolume, operation: Operation) -> None:
         """Free VOLUME, whose claim is gone, for the next claim of the same name.
 
         Waits until the volume is available: a claim that is made earlier is bound only at the next resync, 15 seconds
         later. Raises TimeLimitError after AVAILABLE_WITHIN seconds.
         """
         name = volume.metadata.name
-        on_step("giving the kept volume to a new claim")
+        operation.on_step("giving the kept volume to a new claim")
         now: PersistentVolume | None = volume
         if volume.claim.uid:
             now = self._patch(name, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
-        deadline = time.monotonic() + AVAILABLE_WITHIN
+        waiting = operation.within(AVAILABLE_WITHIN)
         while now is None or now.status.phase != "Available":
-            if time.monotonic() >= deadline:
+            if waiting.expired:
                 raise TimeLimitError(
                     f"the PersistentVolume {name} did not become free within {AVAILABLE_WITHIN:g} s",
                     f"The files are kept. See kubectl describe pv {name}; then create again.",
@@ -132,14 +131,14 @@ class ProvisionedVolumes:
             spec["claimRef"] = {"uid": str(uuid.uuid4())}
         self._patch(volume.metadata.name, {"metadata": {"annotations": {PURGING: "true"}}, "spec": spec})
 
-    def end_purge(self, volume: PersistentVolume, deadline: float, on_step: OnStep) -> None:
+    def end_purge(self, volume: PersistentVolume, operation: Operation) -> None:
         """Wait until VOLUME is gone. Raises TimeLimitError with what remains."""
         name = volume.metadata.name
-        on_step("waiting for the disk to be removed")
+        operation.on_step("waiting for the disk to be removed")
         while now := self._get(name):
             if now.spec.persistent_volume_reclaim_policy != "Delete" and not is_terminating(now):
                 self.begin_purge(now)  # another caller retained it meanwhile, too late
-            if time.monotonic() >= deadline:
+            if operation.expired:
                 told = ": ".join(filter(None, (now.status.phase, now.status.message)))
                 raise TimeLimitError(
                     f"the namespace is gone, but the PersistentVolume {name} with its disk is still there ({told})",

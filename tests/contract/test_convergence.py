@@ -26,8 +26,8 @@ from lfgpods import (
 from lfgpods.core import processes
 from lfgpods.core.changes import Action, Outcome
 from lfgpods.core.errors import VolumeError
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import names_of
-from lfgpods.core.progress import silent
 from lfgpods.fleet.gc import GarbageCollector
 from lfgpods.hosts.base import Host
 from lfgpods.kube.labels import DELETED_AT
@@ -49,9 +49,7 @@ def forgetful(site: Site, tmp_path: Path) -> Iterator[PodManager]:
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     reader = PodReader(site.host, site.settings)
     namespace, instance = site.settings.lock_namespace, site.settings.instance
-    return OwnerLock(
-        reader.kubectl, names_of(owner), namespace=namespace, timeout=timeout, on_step=silent, instance=instance
-    )
+    return OwnerLock(reader.kubectl, names_of(owner), Operation(timeout), namespace=namespace, instance=instance)
 
 
 def leases(site: Site, owner: Owner) -> str:

@@ -81,6 +81,13 @@ def test_stdin_goes_to_the_step_that_it_is_for(reader: int) -> None:
     ]
 
 
+def test_a_second_step_that_reads_stdin_is_refused() -> None:
+    trip = RoundTrip()
+    trip.add(step("cat", stdin=b"one"))
+    with pytest.raises(ValueError, match="only one step"):
+        trip.add(step("cat", stdin=b"two"))
+
+
 @pytest.mark.parametrize(
     ("argv", "code"),
     [

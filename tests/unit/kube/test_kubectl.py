@@ -67,6 +67,12 @@ def test_kubectl_may_answer_with_one_object_or_a_list_or_nothing() -> None:
     assert Kubectl(ScriptedHost(b"")).get(["pod/a"], "n") == []
 
 
+def test_an_object_of_a_kind_that_was_not_asked_for_is_no_answer() -> None:
+    with pytest.raises(KubernetesError) as refused:
+        Kubectl(ScriptedHost(json.dumps(OBJECT).encode())).get(["persistentvolume/a"], "n")
+    assert refused.value.code == "bad_answer"
+
+
 def test_apply_owns_its_fields_and_sends_one_list() -> None:
     host = ScriptedHost(json.dumps(OBJECT).encode())
     Kubectl(host, ("k3s", "kubectl")).apply([OBJECT])

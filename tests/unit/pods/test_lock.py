@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from lfgpods.core import processes
+from lfgpods.core import operation, processes
 from lfgpods.core.errors import HostError, KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Names
-from lfgpods.core.progress import silent
 from lfgpods.hosts.base import Completed
 from lfgpods.hosts.local import LocalHost, LocalProcess
 from lfgpods.hosts.round_trip import Step, Steps
@@ -130,13 +130,14 @@ def kubectl() -> OneLease:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(locks, "time", clock)
+    monkeypatch.setattr(operation, "time", clock)
     monkeypatch.setattr(locks, "_POLL", (0.0,))
     monkeypatch.setattr(locks, "RELEASE_GRACE", 0.0)
     return clock
 
 
 def lock_on(kubectl: OneLease, timeout: float = 500.0) -> OwnerLock:
-    return OwnerLock(kubectl, NAMES, namespace="default", timeout=timeout, on_step=silent)  # type: ignore[arg-type]
+    return OwnerLock(kubectl, NAMES, Operation(timeout), namespace="default")  # type: ignore[arg-type]
 
 
 def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfgpods.core.errors import KubernetesError
+from lfgpods.core.operation import Operation
 from lfgpods.core.settings import load_settings
 from lfgpods.hosts.local import LocalHost
 from lfgpods.kube.kubectl import Kubectl
@@ -94,7 +95,7 @@ def test_an_account_that_may_not_see_the_nodes_asks_once_and_then_no_more() -> N
     blind = placement(kubectl)
     blind.look_ahead(None)
     assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
-    blind.check_reach(None, in_folder=True, grace=0.0, on_step=print)
+    blind.check_reach(None, Operation(0.0, print), in_folder=True)
     blind.look_ahead(None)
     assert kubectl.asked == ["nodes"]
     with pytest.raises(KubernetesError, match="may not see"):
@@ -136,26 +137,26 @@ def test_a_node_in_trouble_is_looked_at_again_before_it_is_told(trouble: str, co
     steps: list[str] = []
     over = placement(Answers(trouble, ONE))
     over.nodes()
-    over.check_reach(None, in_folder=True, grace=0.0, on_step=steps.append)
+    over.check_reach(None, Operation(0.0, steps.append), in_folder=True)
     assert len(steps) == 1
 
     lasting = placement(Answers(trouble))
     lasting.nodes()
     with pytest.raises(KubernetesError) as told:
-        lasting.check_reach(tied("one"), in_folder=True, grace=0.0, on_step=steps.append)
+        lasting.check_reach(tied("one"), Operation(0.0, steps.append), in_folder=True)
     assert (told.value.code, "the files are kept" in told.value.hint) == (code, True)
 
 
 def test_only_the_nodes_that_have_the_data_matter() -> None:
     healthy_elsewhere = placement(Answers(CORDONED + TWO), LFGPODS_NODE="one")
     healthy_elsewhere.nodes()
-    healthy_elsewhere.check_reach(tied("two"), in_folder=True, grace=0.0, on_step=print)
-    healthy_elsewhere.check_reach(None, in_folder=False, grace=0.0, on_step=print)
+    healthy_elsewhere.check_reach(tied("two"), Operation(0.0, print), in_folder=True)
+    healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=False)
     with pytest.raises(KubernetesError) as told:
-        healthy_elsewhere.check_reach(None, in_folder=True, grace=0.0, on_step=print)
+        healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=True)
     assert told.value.code == "node_cordoned"
     with pytest.raises(KubernetesError, match="no such node"):
-        healthy_elsewhere.check_reach(tied("three"), in_folder=True, grace=0.0, on_step=print)
+        healthy_elsewhere.check_reach(tied("three"), Operation(0.0, print), in_folder=True)
 
 
 def test_a_class_has_to_be_there() -> None:

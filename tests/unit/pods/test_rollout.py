@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from lfgpods.core import operation
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Names
 from lfgpods.kube.labels import REVISION
 from lfgpods.kube.objects import Deployment, Event, Pod
@@ -74,6 +76,7 @@ class Scene(ABC):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(rollout, "time", clock)
+    monkeypatch.setattr(operation, "time", clock)
     return clock
 
 
@@ -96,11 +99,11 @@ def warning(reason: str, message: str) -> Event:
 
 
 def ready(scene: Scene, timeout: float = 100.0) -> Pod:
-    return wait_ready(scene, NAMES, "r", timeout, lambda step: None)  # type: ignore[arg-type]
+    return wait_ready(scene, NAMES, "r", Operation(timeout))  # type: ignore[arg-type]
 
 
 def ended(scene: Scene, timeout: float = 100.0) -> None:
-    wait_ended(scene, NAMES, (), timeout, lambda step: None)  # type: ignore[arg-type]
+    wait_ended(scene, NAMES, (), Operation(timeout))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (1.0, 3.0)])
@@ -208,7 +211,7 @@ class Unbound(Scene):
 
 
 def of_class(scene: Scene, timeout: float = 100.0) -> Pod:
-    return wait_ready(scene, NAMES, "r", timeout, lambda step: None, provisioned=True)  # type: ignore[arg-type]
+    return wait_ready(scene, NAMES, "r", Operation(timeout), provisioned=True)  # type: ignore[arg-type]
 
 
 def test_a_provisioner_is_given_its_time(clock: Clock) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError
 from lfgpods.core.objects import Object
+from lfgpods.core.operation import Operation
 from lfgpods.core.owners import names_of
 from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.run import run
@@ -290,7 +290,7 @@ def a_volume(
 def test_a_purge_reports_a_disk_that_the_provisioner_does_not_remove() -> None:
     stuck = a_volume("pvc-1", phase="Failed", message="the disk is in use")
     with pytest.raises(TimeLimitError) as remains:
-        ProvisionedVolumes(Scripted(stuck)).end_purge(stuck, time.monotonic(), print)
+        ProvisionedVolumes(Scripted(stuck)).end_purge(stuck, Operation(0.0))
     assert "pvc-1 with its disk is still there (Failed: the disk is in use)" in remains.value.message
 
 
@@ -298,7 +298,7 @@ def test_a_volume_that_is_retained_during_its_purge_is_purged_all_the_same() -> 
     kept_meanwhile = a_volume("pvc-1", policy="Retain")
     kubectl = Scripted(kept_meanwhile)
     with pytest.raises(TimeLimitError):
-        ProvisionedVolumes(kubectl).end_purge(kept_meanwhile, time.monotonic(), print)
+        ProvisionedVolumes(kubectl).end_purge(kept_meanwhile, Operation(0.0))
     assert [patch["spec"] for _, patch in kubectl.patches] == [{"persistentVolumeReclaimPolicy": "Delete"}]
 
 
@@ -316,5 +316,5 @@ def test_a_volume_that_does_not_become_available_is_a_time_limit_error(monkeypat
     monkeypatch.setattr(provisioned, "AVAILABLE_WITHIN", 0.0)
     kubectl = Scripted(a_volume("pvc-1"))
     with pytest.raises(TimeLimitError, match="did not become free"):
-        ProvisionedVolumes(kubectl).free(kubectl.held["pvc-1"], print)
+        ProvisionedVolumes(kubectl).free(kubectl.held["pvc-1"], Operation(0.0))
     assert kubectl.patches[0][1] == {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
