@@ -195,7 +195,7 @@ def test_an_endless_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_endless_number_of_pages_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubectl, "MOST_PAGES", 20)
+    monkeypatch.setattr(kubectl, "MAX_PAGES", 20)
     server = Server(lambda path, query: (0, page("a", f"{query.get('continue', '')}x"), b""))
     with pytest.raises(KubernetesError) as refused:
         names_listed(server)

@@ -73,32 +73,32 @@ def test_of_several_the_one_that_is_named_has_the_folders_and_no_guess_is_made()
 def test_what_was_looked_ahead_for_is_not_asked_again() -> None:
     kubectl = Answers(ONE + TWO)
     ahead = placement(kubectl)
-    ahead.look_ahead(None)
-    ahead.look_ahead(None)
+    ahead.prefetch(None)
+    ahead.prefetch(None)
     assert (len(ahead.nodes()), kubectl.asked) == (2, ["nodes"])
 
 
 def test_with_a_class_only_what_is_needed_is_asked() -> None:
     kubectl = Answers(ONE, CLASSES)
     ahead = placement(kubectl)
-    ahead.look_ahead("fast")
+    ahead.prefetch("fast")
     ahead.check_class("fast")
     assert kubectl.asked == ["nodes", "storageclasses"]
     with_networks = Answers(CLASSES)
     ahead = placement(with_networks, LFGPODS_POD_CIDRS="10.244.0.0/16")
-    ahead.look_ahead("fast")
+    ahead.prefetch("fast")
     assert (with_networks.asked, ahead.networks) == (["storageclasses"], ("10.244.0.0/16",))
 
 
 def test_an_account_that_may_not_see_the_nodes_asks_once_and_then_no_more() -> None:
     kubectl = Answers(None)
     blind = placement(kubectl)
-    blind.look_ahead(None)
+    blind.prefetch(None)
     assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
     blind.check_reach(None, Operation(0.0, print), in_folder=True)
-    blind.look_ahead(None)
+    blind.prefetch(None)
     assert kubectl.asked == ["nodes"]
-    with pytest.raises(KubernetesError, match="may not see"):
+    with pytest.raises(KubernetesError, match="may not list"):
         placement(Answers(None), LFGPODS_NODE="one").folder_node()
 
 
@@ -111,7 +111,7 @@ def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(kubectl, "list_text", unreachable)
-        cut_off.look_ahead(None)
+        cut_off.prefetch(None)
         with pytest.raises(KubernetesError, match="on fire"):
             cut_off.nodes()
     assert len(cut_off.nodes()) == 1
@@ -124,7 +124,7 @@ def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
 
     def look(_: int) -> int:
         together.wait()
-        shared.look_ahead(None)
+        shared.prefetch(None)
         return len(shared.nodes())
 
     with ThreadPoolExecutor(8) as pool:
@@ -162,7 +162,7 @@ def test_only_the_nodes_that_have_the_data_matter() -> None:
 def test_a_class_has_to_be_there() -> None:
     placement(Answers(CLASSES)).check_class("fast")
     placement(Answers(None)).check_class("unseen")
-    for there, told in ((CLASSES, "fast, slow"), ("", "none at all")):
+    for there, told in ((CLASSES, "fast, slow"), ("", "has none")):
         with pytest.raises(KubernetesError) as missing:
             placement(Answers(there)).check_class("other")
         assert (missing.value.code, told in missing.value.hint) == ("no_such_storage_class", True)

@@ -192,7 +192,7 @@ def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
         def pod(self) -> Pod:
             return pod(going=True, state="running")
 
-    with pytest.raises(TimeLimitError, match="has not ended"):
+    with pytest.raises(TimeLimitError, match="is still terminating"):
         ended(Stuck(clock), timeout=30)
 
 
@@ -224,7 +224,7 @@ def test_a_provisioner_is_given_its_time(clock: Clock) -> None:
 def test_a_provisioner_that_fails_is_told_unless_it_succeeds_after_all(clock: Clock) -> None:
     scene = Unbound(clock)
     scene.warnings = [warning("ProvisioningFailed", "the pool is full")]
-    with pytest.raises(KubernetesError, match="the volume cannot be made: the pool is full") as failed:
+    with pytest.raises(KubernetesError, match="the volume cannot be provisioned: the pool is full") as failed:
         of_class(scene)
     assert (failed.value.code, clock.now < 60) == ("provisioning", True)
     clock.now, scene.bound_at = 0.0, 25.0
