@@ -106,7 +106,7 @@ class OwnerLock:
         if self._released.is_set() or _boot_time() - self._renewed > LEASE_SECONDS:
             raise KubernetesError(
                 f"the lock of {self._names.namespace} was lost",
-                "The cluster did not answer for a while. Run the same command again; it continues where this one stopped.",
+                "The cluster did not answer for a while. Run the same command again; it finishes what is left.",
                 code="lock_lost",
             )
 

@@ -1,4 +1,4 @@
-"""ShellPool are kept for the next command, within limits, and no caller ever waits for one that nobody uses."""
+"""A ShellPool keeps a few idle shells for later commands, and never makes a caller wait for an idle one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 
 class CountingHost(LocalHost):
-    """This machine, with kubectl's exec run right here, and no more than CAPACITY processes at once."""
+    """This machine as the host. Checks that at most CAPACITY processes run at once."""
 
     def __init__(self, capacity: int | None = None) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class CountingHost(LocalHost):
         with self._lock:
             self.opened.append(process)
         limit = self.capacity
-        assert limit is None or eventually(lambda: self.running() <= limit)  # what was let go of may still be ending
+        assert limit is None or eventually(lambda: self.running() <= limit)  # a closed process may take a moment to end
         return process
 
     def running(self) -> int:
@@ -45,7 +45,7 @@ class CountingHost(LocalHost):
 
 
 class Pods:
-    """ShellPool in pods that are all this machine."""
+    """A ShellPool whose pods all run on this machine."""
 
     def __init__(self, folder: Path, *, capacity: int | None = None, idle_seconds: float = 60.0) -> None:
         fake = folder / "kubectl"
@@ -77,20 +77,20 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         pods.shells.close()
 
 
-def test_the_next_command_costs_no_kubectl(make: Callable[..., Pods]) -> None:
+def test_the_next_command_starts_no_kubectl(make: Callable[..., Pods]) -> None:
     pods = make()
     assert [pods.run(f"echo {n}") for n in range(5)] == [f"{n}\n".encode() for n in range(5)]
     assert len(pods.host.opened) == 1
 
 
-def test_a_shell_is_for_its_pod_alone(make: Callable[..., Pods]) -> None:
+def test_a_shell_serves_only_its_own_pod(make: Callable[..., Pods]) -> None:
     pods = make()
     for pod in ("a", "b", "a", "b"):
         pods.run("true", pod)
     assert len(pods.host.opened) == 2
 
 
-def test_a_shell_in_a_pod_that_was_replaced_is_let_go_of(make: Callable[..., Pods]) -> None:
+def test_a_shell_in_a_replaced_pod_is_closed(make: Callable[..., Pods]) -> None:
     pods = make()
     pods.run("true", "old", namespace="of-both")
     assert pods.run("echo here", "new", namespace="of-both") == b"here\n"
@@ -100,7 +100,7 @@ def test_a_shell_in_a_pod_that_was_replaced_is_let_go_of(make: Callable[..., Pod
     assert len(pods.host.opened) == 2
 
 
-def test_a_shell_answers_while_its_caller_looks_for_the_pod_and_takes_no_command_if_there_is_none(
+def test_a_shell_is_probed_while_its_caller_finds_the_pod_and_runs_nothing_without_one(
     make: Callable[..., Pods],
 ) -> None:
     pods = make(capacity=1)
@@ -111,7 +111,7 @@ def test_a_shell_answers_while_its_caller_looks_for_the_pod_and_takes_no_command
     assert pods.run("echo next") == b"next\n"
 
 
-def test_a_shell_that_is_gone_costs_a_new_one_and_is_not_noticed(make: Callable[..., Pods]) -> None:
+def test_a_dead_shell_is_replaced_without_an_error(make: Callable[..., Pods]) -> None:
     pods = make()
     pods.run("true")
     pods.host.opened[0].close()
@@ -119,7 +119,7 @@ def test_a_shell_that_is_gone_costs_a_new_one_and_is_not_noticed(make: Callable[
     assert len(pods.host.opened) == 2
 
 
-def test_commands_at_once_have_a_shell_each_and_a_few_of_those_are_kept(make: Callable[..., Pods]) -> None:
+def test_parallel_commands_have_a_shell_each_and_a_few_stay_open(make: Callable[..., Pods]) -> None:
     pods = make()
     together = threading.Barrier(pool.MAX_IDLE + 4)
 
@@ -134,14 +134,14 @@ def test_commands_at_once_have_a_shell_each_and_a_few_of_those_are_kept(make: Ca
     assert eventually(lambda: 0 < pods.host.running() <= pool.MAX_IDLE)
 
 
-def test_a_shell_that_nobody_needs_ends(make: Callable[..., Pods]) -> None:
+def test_an_idle_shell_ends(make: Callable[..., Pods]) -> None:
     pods = make(idle_seconds=0.2)
     pods.run("true")
     assert eventually(lambda: pods.host.running() == 0)
     assert pods.run("echo again") == b"again\n"
 
 
-def test_many_callers_share_what_the_host_bears(make: Callable[..., Pods]) -> None:
+def test_many_callers_share_the_capacity_of_the_host(make: Callable[..., Pods]) -> None:
     pods = make(capacity=3)
     results: dict[int, bytes] = {}
 
@@ -157,7 +157,7 @@ def test_many_callers_share_what_the_host_bears(make: Callable[..., Pods]) -> No
     assert results == {number: f"{number}\n".encode() for number in range(30)}
 
 
-def test_a_shell_that_waits_makes_room_for_something_else(make: Callable[..., Pods]) -> None:
+def test_an_idle_shell_makes_room_for_another_command(make: Callable[..., Pods]) -> None:
     pods = make(capacity=2)
     pods.run("true", "a")
     pods.run("true", "b")

@@ -1,4 +1,4 @@
-"""The script that runs in the pod, on the shells that pods have, without a pod: a fake kubectl runs it right here."""
+"""The script that runs in a pod, in each kind of shell. A fake kubectl runs it on this machine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Pod:
 
 @pytest.fixture
 def in_each_shell(tmp_path: Path) -> Callable[[Callable[[Pod], object]], None]:
-    """Checks something in every shell at once: for what takes seconds because it waits."""
+    """Run a check in all shells in parallel, for checks that wait for seconds."""
 
     def run(check: Callable[[Pod], object]) -> None:
         pods = [Pod(tmp_path / shell.split()[0], shell) for shell in SHELLS]
@@ -73,41 +73,41 @@ def pod(request: pytest.FixtureRequest, tmp_path: Path) -> Pod:
     return Pod(tmp_path, request.param)
 
 
-def test_streams_stay_apart_and_the_exit_code_is_the_commands(pod: Pod) -> None:
+def test_streams_stay_separate_and_the_exit_code_is_the_commands(pod: Pod) -> None:
     assert pod.run("echo out; echo err >&2; exit 7") == (7, b"out\n", b"err\n")
     assert pod.run("true") == (0, b"", b"")
     assert pod.run("kill -9 $$")[0] == 137
 
 
-def test_words_arrive_as_they_are(pod: Pod) -> None:
+def test_arguments_arrive_unchanged(pod: Pod) -> None:
     words = ("%s|", "a b", "", "$(id)", "`id`", "é\n\\n", "'\"", "-n", "*", "\udcff\x01", "%b\\0101")
     assert pod.run(None, "printf", *words)[1] == b"".join(os.fsencode(word) + b"|" for word in words[1:])
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
-def test_any_words_arrive_as_they_are(pod: Pod, words: list[str]) -> None:
+def test_any_arguments_arrive_unchanged(pod: Pod, words: list[str]) -> None:
     assert pod.run(None, "printf", "%s|", *words)[1] == "".join(f"{word}|" for word in words or [""]).encode()
 
 
-def test_a_long_line_arrives_whole(pod: Pod) -> None:
+def test_a_long_line_arrives_complete(pod: Pod) -> None:
     assert pod.run(f"echo '{'y' * 300_000}' | wc -c")[1].strip() == b"300001"
 
 
-def test_binary_data_passes_both_ways(pod: Pod) -> None:
+def test_binary_data_passes_in_both_directions(pod: Pod) -> None:
     data = os.urandom(3_000_000)
     assert pod.run("sha256sum", stdin=io.BytesIO(data))[1].split()[0].decode() == hashlib.sha256(data).hexdigest()
     assert pod.run("cat", stdin=io.BytesIO(b"a\0b\n\xff"))[1] == b"a\0b\n\xff"
     assert len(pod.run("head -c 5000000 /dev/zero")[1]) == 5_000_000
 
 
-def test_stdin_ends_where_it_ends(pod: Pod) -> None:
+def test_stdin_ends_at_its_last_byte(pod: Pod) -> None:
     assert pod.run("cat; echo end")[1] == b"end\n"
     assert pod.run("cat; echo end", stdin=io.BytesIO(b""))[1] == b"end\n"
     assert pod.run("head -c 3; echo; echo more", stdin=io.BytesIO(b"x" * 3_000_000))[1] == b"xxx\nmore\n"
 
 
-def test_input_that_breaks_off_ends_the_command_before_it_believes_it(in_each_shell: InEachShell) -> None:
+def test_truncated_stdin_ends_the_command_before_it_sees_an_end_of_file(in_each_shell: InEachShell) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
@@ -122,7 +122,7 @@ def test_input_that_breaks_off_ends_the_command_before_it_believes_it(in_each_sh
     in_each_shell(check)
 
 
-def test_input_that_does_not_block_is_waited_for(pod: Pod) -> None:
+def test_nonblocking_stdin_is_waited_for(pod: Pod) -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     with os.fdopen(reader, "rb", buffering=0) as stdin:
@@ -138,7 +138,7 @@ def test_input_that_does_not_block_is_waited_for(pod: Pod) -> None:
         late.join()
 
 
-def test_a_time_limit_counts_while_the_reader_of_the_output_is_busy(in_each_shell: InEachShell) -> None:
+def test_a_time_limit_applies_while_the_reader_of_the_output_is_slow(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pid = pod.folder / "pid"
 
@@ -169,7 +169,7 @@ def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.Mon
         pod.run("pwd", workdir="/no/such")
 
 
-def test_a_time_limit_ends_a_command_that_leaves_its_input_unread(in_each_shell: InEachShell) -> None:
+def test_a_time_limit_ends_a_command_that_does_not_read_its_stdin(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pid = pod.folder / "pid"
         with pytest.raises(TimeLimitError, match="ended after"):
@@ -193,7 +193,7 @@ def test_a_time_limit_ends_the_process_group_and_keeps_the_output(in_each_shell:
     in_each_shell(check)
 
 
-def test_a_command_ends_when_its_caller_is_gone(in_each_shell: InEachShell) -> None:
+def test_a_command_ends_when_its_caller_disconnects(in_each_shell: InEachShell) -> None:
     class CallerIsGoneError(Exception):
         pass
 
@@ -209,14 +209,14 @@ def test_a_command_ends_when_its_caller_is_gone(in_each_shell: InEachShell) -> N
     in_each_shell(check)
 
 
-def test_a_process_that_was_left_in_the_background_lives_on(pod: Pod, tmp_path: Path) -> None:
+def test_a_background_process_survives_its_command(pod: Pod, tmp_path: Path) -> None:
     assert pod.run(f"sleep 60 > /dev/null 2>&1 & echo $! > {tmp_path}/pid")[0] == 0
     pid = (tmp_path / "pid").read_text().strip()
     assert is_running(pid)
     os.kill(int(pid), 9)
 
 
-def test_a_background_process_that_holds_the_streams_does_not_hold_the_result(pod: Pod) -> None:
+def test_a_background_process_that_holds_the_streams_does_not_delay_the_result(pod: Pod) -> None:
     assert pod.run("sleep 60 & echo $!")[0] == 0
     os.kill(int(pod.stdout), 9)
 
@@ -235,7 +235,7 @@ def fake(tmp_path: Path, script: str) -> Pod:
 
 
 @pytest.mark.parametrize("code", [0, 1, 137])
-def test_no_trailer_is_no_result_whatever_the_exit_code(tmp_path: Path, code: int) -> None:
+def test_without_a_trailer_there_is_no_result_whatever_the_exit_code(tmp_path: Path, code: int) -> None:
     script = f'read -r script; read -r token; echo "$token start"; echo "$token start" >&2; echo some; exit {code}'
     pod = fake(tmp_path, script)
     with pytest.raises(OutcomeUnknownError, match="outcome unknown"):
@@ -243,14 +243,14 @@ def test_no_trailer_is_no_result_whatever_the_exit_code(tmp_path: Path, code: in
     assert bytes(pod.stdout) == b"some\n"
 
 
-def test_an_end_without_a_start_and_without_an_error_is_unknown_too(tmp_path: Path) -> None:
+def test_an_end_without_a_start_or_an_error_is_an_unknown_outcome(tmp_path: Path) -> None:
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, "cat > /dev/null & exit 0").run("true")
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, "kill -9 $$").run("true")
 
 
-def test_streams_that_break_off_before_a_start_are_unknown(tmp_path: Path) -> None:
+def test_truncated_streams_before_a_start_are_an_unknown_outcome(tmp_path: Path) -> None:
     said = "error: error reading from error stream: websocket: close 1006 (abnormal closure): unexpected EOF"
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, f"read -r script; read -r token; echo '{said}' >&2; exit 1").run("true")
@@ -272,7 +272,9 @@ def test_a_trailer_on_one_stream_only_is_no_result(tmp_path: Path) -> None:
         ('Error from server (Forbidden): pods "p" is forbidden', KubernetesError, "forbidden"),
     ],
 )
-def test_what_kubectl_refuses_has_not_run(tmp_path: Path, stderr: str, error: type[KubernetesError], code: str) -> None:
+def test_a_command_that_kubectl_refuses_has_not_run(
+    tmp_path: Path, stderr: str, error: type[KubernetesError], code: str
+) -> None:
     (tmp_path / "said").write_text(stderr)
     with pytest.raises(error) as refused:
         fake(tmp_path, f"cat {tmp_path}/said >&2; exit 1").run("true")
@@ -280,21 +282,21 @@ def test_what_kubectl_refuses_has_not_run(tmp_path: Path, stderr: str, error: ty
     assert not isinstance(refused.value, OutcomeUnknownError)
 
 
-def test_a_long_command_that_kubectl_does_not_take_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_a_long_command_that_kubectl_refuses_has_kubectls_reason(tmp_path: Path) -> None:
     pod = fake(tmp_path, 'echo "The connection to the server 1.2.3.4:6443 was refused" >&2; exit 1')
     with pytest.raises(KubernetesError) as refused:
         pod.run("x" * 1_000_000)
     assert refused.value.code == "cluster_unreachable"
 
 
-def test_kubectls_own_words_do_not_reach_the_commands_stderr(tmp_path: Path) -> None:
+def test_kubectls_own_messages_do_not_reach_the_commands_stderr(tmp_path: Path) -> None:
     pod = Pod(tmp_path, "sh")
     wrapped = (tmp_path / "kubectl").read_text().replace("shift 7", 'echo "Defaulted container c" >&2; shift 7')
     (tmp_path / "kubectl").write_text(wrapped)
     assert pod.run("echo mine >&2") == (0, b"", b"mine\n")
 
 
-def test_stdin_is_not_touched_when_nothing_runs(tmp_path: Path) -> None:
+def test_stdin_is_not_read_if_nothing_runs(tmp_path: Path) -> None:
     stdin = io.BytesIO(b"precious")
     with pytest.raises(PodNotRunningError):
         fake(tmp_path, 'echo "Error from server (NotFound): pods \\"p\\" not found" >&2; exit 1').run(
@@ -307,12 +309,12 @@ WRONG = [Command(), Command("a", ("b",)), Command("a\0b"), Command(argv=("a", "\
 
 
 @pytest.mark.parametrize("command", WRONG)
-def test_a_command_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
+def test_an_invalid_command_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
     with pytest.raises(UsageError):
         fake(tmp_path, f"cat > {tmp_path}/said").run(command.line, *command.argv)
 
 
-def test_many_threads_get_their_own_results(tmp_path: Path) -> None:
+def test_parallel_threads_get_their_own_results(tmp_path: Path) -> None:
     results: dict[int, bytes] = {}
 
     pods = [Pod(tmp_path / str(n), "sh") for n in range(8)]

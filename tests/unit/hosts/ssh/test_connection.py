@@ -1,4 +1,4 @@
-"""What a connection is made of: the settings, then ssh_config, and Fabric only where something is in between."""
+"""A connection uses the settings, then ssh_config, and Fabric only for gateways."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lfgpods.hosts.ssh.heartbeat import WatchedTransport
 
 @pytest.fixture
 def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's ssh_config, which is empty; there is no other."""
+    """The user's ssh_config, which is empty. There is no system file."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(configuration, "SYSTEM", tmp_path / "none")
     (tmp_path / ".ssh").mkdir()
@@ -31,7 +31,7 @@ def settings(host: str, **more: str) -> SshSettings:
     return load_settings({"K8S_SSH_HOST": host, **more}, Path("no.env")).require_ssh()
 
 
-def test_ssh_config_counts_where_the_settings_say_nothing(ssh_config: Path) -> None:
+def test_ssh_config_supplies_what_the_settings_omit(ssh_config: Path) -> None:
     ssh_config.write_text("Host kube\n  HostName 203.0.113.7\n  User somebody\n  Port 2222\n  IdentityFile /a/key\n")
     found = connection._configured(settings("kube"))
     assert isinstance(found, Direct)
@@ -53,7 +53,7 @@ def test_ssh_config_counts_where_the_settings_say_nothing(ssh_config: Path) -> N
         ("kube:2222", "", None),
     ],
 )
-def test_what_is_in_between_or_within_a_name_is_fabrics(
+def test_a_gateway_or_a_user_in_the_host_name_needs_fabric(
     ssh_config: Path, host: str, lines: str, gateway: str | None
 ) -> None:
     ssh_config.write_text(f"Host kube\n  HostName 203.0.113.7\n  {lines}\n")
@@ -64,7 +64,7 @@ def test_what_is_in_between_or_within_a_name_is_fabrics(
     assert getattr(found.gateway, "host", found.gateway or None) == gateway
 
 
-def test_a_connection_that_was_hung_up_can_still_be_asked_how_it_ended(ssh_config: Path) -> None:
+def test_a_closed_connection_still_tells_how_it_ended(ssh_config: Path) -> None:
     class Client:
         transport: Any = object()
 
@@ -83,9 +83,9 @@ def test_a_connection_that_was_hung_up_can_still_be_asked_how_it_ended(ssh_confi
     assert direct.transport is Client.transport
 
 
-def test_a_connection_ends_without_an_error_when_its_gateway_is_gone() -> None:
+def test_a_connection_closes_without_an_error_if_its_gateway_is_gone() -> None:
     class Channel:
-        """Through a gateway: what paramiko's does where the connection that it lies on has ended."""
+        """A channel through a gateway whose connection has ended."""
 
         _closed = False
 
