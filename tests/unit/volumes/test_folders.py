@@ -110,9 +110,7 @@ def test_a_survey_reports_each_folder_and_its_owner(root: Path) -> None:
     os.utime(root / "proj-a" / ".hidden", (0, 0))
     os.utime(root / "proj-a", (0, 0))
     [folder] = folders.survey(HOST, str(root), name="proj-a", measured=True)
-    assert folder.changed == int(
-        (root / "proj-a" / ".hidden").stat().st_ctime
-    )  # the ctime, which nobody can set
+    assert folder.changed == int((root / "proj-a" / ".hidden").stat().st_ctime)  # the ctime, which nobody can set
     assert folders.look(HOST, str(root), "proj-a") is Presence.THERE
     assert folders.look(HOST, str(root), "proj-link") is Presence.ODD
     assert folders.look(HOST, str(root), "proj-none") is Presence.BARE
