@@ -40,7 +40,7 @@ class EmbeddedLfgpods:
     host: EmbeddedHost
     settings: Settings
     environment: Mapping[str, str]
-    """The environment variables with which another process, such as the command line, uses the same host."""
+    """Environment variables that make another process, such as the command line, use the same host."""
 
 
 @contextmanager

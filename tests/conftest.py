@@ -1,4 +1,4 @@
-"""Fixtures for tests on a real Kubernetes host, the groups that run side by side, and the end of a run."""
+"""Fixtures for tests on a real Kubernetes host, parallel groups of tests, and the clean-up of a run."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ _LOST = pytest.StashKey[list[str]]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Remove what the run left on the real host, and nothing else: the stranger's files are still there."""
+    """Remove everything of this run from the real host, and check that the stranger's files are intact."""
     if _is_worker(session.config) or not scope.has_happened("cluster"):
         return
     host = RealHost(None if labs.MODE == "own" else Cluster())
     host.remove_instances(scope.registered())
     lost = host.stranger.losses()
-    session.config.stash[_LOST] = [f"lost in this run, though it belongs to a stranger: {one}" for one in lost]
+    session.config.stash[_LOST] = [f"this run removed {one}, which belongs to another owner" for one in lost]
     if lost:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     host.move_stranger_out()
@@ -84,7 +84,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster | None:
-    """The test cluster, brought up if need be, with a stranger on it; None on a host of the user's own."""
+    """The running test cluster, with a stranger on it; None on the user's own host."""
     found = None if labs.MODE == "own" else Cluster(print)
     with scope.first_only("cluster") as first:
         if first:
@@ -101,18 +101,18 @@ def lab(cluster: Cluster | None, tmp_path_factory: pytest.TempPathFactory) -> la
 
 @pytest.fixture(scope="session")
 def provisioning(cluster: Cluster | None) -> Iterator[None]:
-    """The test cluster has storage classes, and their provisioner runs."""
+    """Provide storage classes and their provisioner on the test cluster."""
     if cluster is None:
-        pytest.skip("the storage classes of a host of one's own are not known to the tests")
+        pytest.skip("needs the test cluster: the tests do not know the storage classes of your own host")
     with provisioner.running():
         yield
 
 
 @pytest.fixture(scope="session")
 def rights(cluster: Cluster | None) -> Iterator[None]:
-    """The test cluster has the account of docs/rbac.yaml."""
+    """Create the account of docs/rbac.yaml on the test cluster."""
     if cluster is None:
-        pytest.skip("the rights of a host of one's own are not for tests to change")
+        pytest.skip("needs the test cluster: the tests do not change the rights on your own host")
     cluster.kubectl("apply", "-f", str(RIGHTS))
     yield
     cluster.kubectl("delete", "-f", str(RIGHTS))
@@ -120,7 +120,7 @@ def rights(cluster: Cluster | None) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def new_owner(lab: labs.Lab) -> Callable[[str], Owner]:
-    """Gives an owner of this run's own for a name."""
+    """Return a function from a name to an owner that is unique to this run."""
 
     def give(name: str) -> Owner:
         return (Owner.conversation if name.startswith("conv") else Owner.project)(f"{name}-{scope.RUN}")

@@ -1,7 +1,7 @@
-"""The real Kubernetes host that end-to-end tests use: the test cluster, or one of the user's own.
+"""The real Kubernetes host of the end-to-end tests: the test cluster, or the user's own host.
 
-LFGPODS_E2E says which: `auto` (the test cluster where this machine can run it), `required` (fail where it can't),
-`own` (the host that the K8S_SSH_* variables name, with images from LFGPODS_TEST_IMAGE*), or `off`.
+LFGPODS_E2E selects it: `auto` (the test cluster, if this machine can run it), `required` (fail if it cannot), `own`
+(the host in the K8S_SSH_* variables, with images from LFGPODS_TEST_IMAGE*), or `off`.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from tests.cluster import BUSYBOX, BUSYBOX_USER, CRASH, DEBIAN, DEBIAN_USER, NOS
 from tests.scope import Scope, register
 
 DELETION_LIMIT = 180.0
-"""Seconds for a kubectl of the tests' own: kubelet 1.20 may take a minute to let go of a pod that has ended."""
+"""Time limit of the tests' own kubectl, in seconds. kubelet 1.20 may take a minute to remove an ended pod."""
 MODE = os.environ.get("LFGPODS_E2E") or "auto"
-POINT_AT_OWN = (
-    "point them at a host of your own with LFGPODS_E2E=own K8S_SSH_HOST=... K8S_SSH_KEY_FILE=... (k3s, kind, any "
+USE_YOUR_OWN = (
+    "run them on your own host with LFGPODS_E2E=own K8S_SSH_HOST=... K8S_SSH_KEY_FILE=... (k3s, kind, any "
     "cluster with sshd; LFGPODS_TEST_IMAGE names an image with git and python3)"
 )
 
 
 @cache
 def left_out() -> str | None:
-    """Why there is no real host for the tests, in one line; None when there is one."""
+    """Return why there is no real host for the tests, in one line; None if there is one."""
     if MODE == "own":
-        return None if os.environ.get("K8S_SSH_HOST") else f"LFGPODS_E2E=own without K8S_SSH_HOST: {POINT_AT_OWN}"
+        return None if os.environ.get("K8S_SSH_HOST") else f"LFGPODS_E2E=own without K8S_SSH_HOST: {USE_YOUR_OWN}"
     if MODE == "off":
-        return f"the tests on a real Kubernetes were left out (LFGPODS_E2E=off); {POINT_AT_OWN}"
+        return f"skipped the tests on a real Kubernetes (LFGPODS_E2E=off); {USE_YOUR_OWN}"
     reason = unsupported()
-    return f"the tests on a real Kubernetes were left out ({reason}); {POINT_AT_OWN}" if reason else None
+    return f"skipped the tests on a real Kubernetes ({reason}); {USE_YOUR_OWN}" if reason else None
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images that the host has or can pull; the odd ones only in the test cluster."""
+    """Images that the host has or can pull. `no_shell` and `crash` exist only in the test cluster."""
 
     small: str = os.environ.get("LFGPODS_TEST_IMAGE_SMALL") or BUSYBOX
     project: str = os.environ.get("LFGPODS_TEST_IMAGE") or DEBIAN
@@ -57,7 +57,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Lab:
-    """A real host and everything that is needed to use lfgpods on it as a user would."""
+    """A real host, and what a user needs to run lfgpods on it."""
 
     environment: Mapping[str, str]
     folder: Path
@@ -71,7 +71,7 @@ class Lab:
         return PodManager(self.settings(**overrides))
 
     def on_host(self, *argv: str) -> Completed:
-        """Run a program on the host, as the one who looks after it would."""
+        """Run a program on the host as its administrator."""
         settings = self.settings()
         host = SshHost(settings.require_ssh())
         try:
@@ -93,7 +93,7 @@ class Lab:
     def lfgpods(
         self, *argv: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run the command line as a shell script would."""
+        """Run the lfgpods command line in its own process."""
         return subprocess.run(
             command_line(argv),
             env={**os.environ, **self.environment, **(settings or {})},
@@ -109,14 +109,14 @@ def command_line(argv: Sequence[str]) -> list[str]:
 
 
 def host_environment(cluster: Cluster | None) -> dict[str, str]:
-    """The settings that lead to the host, and none of the user's others."""
+    """Return only the settings that lead to the host."""
     if cluster is not None:
         return cluster.settings()
     return {name: value for name, value in os.environ.items() if name.startswith(("K8S_SSH_", "LFGPODS_"))}
 
 
 def open_lab(cluster: Cluster | None, folder: Path, name: str) -> Lab:
-    """The real host, and a scope called NAME of this process's own on it; what lfgpods writes here goes to FOLDER."""
+    """Open the real host with this process's own scope NAME. lfgpods writes its local files to FOLDER."""
     own = Scope(name)
     environment = {
         **host_environment(cluster),
@@ -133,7 +133,7 @@ def open_lab(cluster: Cluster | None, folder: Path, name: str) -> Lab:
 
 
 if __name__ == "__main__":
-    # Ahead of the tests, so that who builds the cluster for the first time sees it being built.
+    # Runs before the tests, so that the first build of the cluster shows its progress.
     if postgres.left_out(MODE) is None:
         postgres.install()
     if MODE in ("auto", "required") and left_out() is None:

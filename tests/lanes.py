@@ -1,4 +1,4 @@
-"""Which tests run side by side: with `pytest -n`, tests that share something costly run in one process."""
+"""Groups for `pytest -n`: tests that share something costly run in one process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ INDEPENDENT = (
     "e2e/test_ssh_connections.py",
     "e2e/test_ssh_login.py",
 )
-"""Files whose tests share nothing but their host: each may run in another process than the next."""
+"""Files whose tests share only their host, so each test may run in a different process."""
 PROVISIONED = ("e2e/test_storage_classes.py", "e2e/test_kubeconfig_only.py")
-"""Files that need the storage classes, which one process at a time provides; so does the site `managed`."""
+"""Files that need the storage classes, which one process provides. The site `managed` needs them too."""
 
 
 def group_of(nodeid: str) -> str:
-    """The tests that run in one process with the test NODEID: those with the same word here."""
+    """Return the group of the test NODEID. All tests of a group run in one process."""
     path, _, name = nodeid.partition("::")
     file = path.removeprefix("tests/")
     first = re.search(r"\[([a-z]+)", name)
@@ -36,7 +36,7 @@ def group_of(nodeid: str) -> str:
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives each process one group after the other, the largest first."""
+    """Gives each process one group after another, the largest first."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)

@@ -1,4 +1,4 @@
-"""The test cluster as one sees it who has nothing but a kubeconfig: no SSH, no folder, the rights of docs/rbac.yaml."""
+"""The test cluster for a user with only a kubeconfig: no SSH, no folder, the rights of docs/rbac.yaml."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RIGHTS = Path(__file__).parents[1] / "docs" / "rbac.yaml"
 
 
 def managed(cluster: Cluster, folder: Path, name: str) -> dict[str, str]:
-    """The environment that leads lfgpods there, into a scope called NAME, once the rights are given.
+    """Return the environment for lfgpods in the scope NAME. Needs the account of docs/rbac.yaml.
 
-    What it writes, it writes to FOLDER; the volume root is one that cannot be there. The locks are in the namespace
-    that docs/rbac.yaml names.
+    lfgpods writes its local files to FOLDER. The volume root cannot exist. The locks are in the namespace that
+    docs/rbac.yaml names.
     """
     own = Scope(name)
     register(own.instance)
@@ -37,8 +37,7 @@ def managed(cluster: Cluster, folder: Path, name: str) -> dict[str, str]:
 
 
 def _kubeconfig(cluster: Cluster, folder: Path) -> Path:
-    """A kubeconfig with which nothing can be done but as the service account of docs/rbac.yaml."""
-
+    """Write a kubeconfig for the service account of docs/rbac.yaml."""
     token = cluster.kubectl("create", "token", "lfgpods", "--namespace", "lfgpods", "--duration", "12h").strip()
     place = {"server": API_SERVER, "certificate-authority": str(AUTHORITY)}
     document = {

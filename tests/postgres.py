@@ -1,7 +1,6 @@
-"""A PostgreSQL server for the tests, from Debian's package, with its data in a folder that goes with it.
+"""A PostgreSQL server for the tests, from Debian's package, with its data in a temporary folder.
 
-It listens on the loopback interface only, on a port that was free. Nothing it holds has to outlive the machine, so it
-does not wait for the disk.
+It listens on a free port of the loopback interface only. It never syncs to disk, because its data is temporary.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tests.cluster import packages
 from tests.waiting import eventually
 
 USER = "postgres"
-"""Whose the server is, where the tests run as root: it refuses to be root's."""
+"""The user of the server if the tests run as root, because it refuses to run as root."""
 PASSWORD = "s3cret/with@odd:characters"
 ENCODED = "s3cret%2Fwith%40odd%3Acharacters"
 
@@ -43,20 +42,20 @@ def _can_install() -> bool:
 
 
 def left_out(mode: str) -> str | None:
-    """Why there is no server for the tests, in one line; None when there is one, or can be."""
+    """Return why there is no server for the tests, in one line; None if there is one or it can be installed."""
     if _programs() or (mode != "off" and _can_install()):
         return None
-    return "the tests on PostgreSQL were left out (there is no /usr/lib/postgresql/*/bin); apt install postgresql"
+    return "skipped the tests on PostgreSQL (there is no /usr/lib/postgresql/*/bin); apt install postgresql"
 
 
 def install() -> None:
-    """Install the programs of the server, if there are none."""
+    """Install the server if it is missing."""
     if _programs() is None:
         packages.install("postgresql")
 
 
 class Server:
-    """One server. Each test gets a database of its own from `database`."""
+    """One server. Each test gets its own database from `database`."""
 
     def __init__(self, folder: Path) -> None:
         install()
@@ -85,19 +84,19 @@ class Server:
         return f"postgresql://lfgpods{password}@127.0.0.1:{port or self.port}/{database}"
 
     def database(self) -> str:
-        """The URL of a new and empty database."""
+        """Create an empty database. Returns its URL."""
         name = f"store_{secrets.token_hex(6)}"
         self.ask(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def ask(self, statement: str, url: str | None = None) -> list[tuple[object, ...]]:
-        """What the server answers to STATEMENT, over a connection of its own."""
+        """Run STATEMENT on a new connection. Returns the rows."""
         with psycopg.connect(url or self.url("postgres"), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
-        """Start it and return once it answers."""
+        """Start the server and wait until it answers."""
         settings = {
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
             "max_connections": 60, "shared_buffers": "16MB",
@@ -111,7 +110,7 @@ class Server:
         eventually(self._answers, within=60)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT cuts every connection, SIGQUIT and SIGKILL are a crash."""
+        """Stop the server: SIGINT cuts every connection, SIGQUIT and SIGKILL are a crash."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGCONT)
@@ -125,7 +124,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It and the processes that serve its connections are there and do nothing."""
+        """Suspend the server and its processes."""
         pids = self._pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -150,7 +149,7 @@ class Server:
 
     def _as_user(self, program: str, *arguments: str) -> list[str]:
         other = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
-        # Whoever kills the tests, or the thread that calls this, ends the server too.
+        # The server ends with the tests, or with the thread that called this.
         return ["setpriv", "--pdeathsig=QUIT", *other, str(self._programs / program), *arguments]
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -162,14 +161,14 @@ class Server:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    """A running server; it and its data are gone afterwards."""
+    """Run a server. Removes it and its data afterwards."""
     with tempfile.TemporaryDirectory(prefix="lfgpods-postgres-", dir="/tmp") as folder:
         running = Server(Path(folder))
         try:
             running.start()
             yield running
         finally:
-            running.stop(signal.SIGQUIT)  # nothing it holds is needed, and a shutdown in good order takes seconds
+            running.stop(signal.SIGQUIT)  # a clean shutdown would take seconds
 
 
 def _free_port() -> int:

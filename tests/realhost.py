@@ -1,4 +1,4 @@
-"""The real host as it is outside of every scope: where a stranger lives, and where a run's scopes are removed."""
+"""The real host outside all scopes: the stranger lives there, and the end of a run cleans it up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = Request(image=Images().small, memory="64Mi", memory_requests="8Mi", cpu=
 
 
 class RealHost:
-    """CLUSTER is None on a host of the user's own. Then the stranger lives where the user's pods do."""
+    """CLUSTER is None on the user's own host, where the stranger lives beside the user's pods."""
 
     def __init__(self, cluster: Cluster | None) -> None:
         folder = scope.shared_folder()
@@ -42,7 +42,7 @@ class RealHost:
             self.stranger.move_out(pods)
 
     def remove_instances(self, names: Sequence[str]) -> None:
-        """Remove everything that carries the label of one of the instances, and this run's volume folders."""
+        """Remove all objects with the label of one of the instances, and this run's volume folders."""
         selector = f"{scope.LABEL} in ({','.join(names)})"
         delete = ("delete", "namespaces,persistentvolumes", "-l", selector, "--ignore-not-found", "--wait=false")
         leases = ("delete", "leases", "-A", "-l", selector, "--ignore-not-found")

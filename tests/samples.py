@@ -1,4 +1,4 @@
-"""A pod, as the tests of the store and of the output know it."""
+"""A sample pod for the tests of the store and the output."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What keeps a test run apart from everything else on its host, and from its own other processes.
+"""Scopes isolate a test run from everything else on its host, and the processes of a run from each other.
 
-Each process of a run works in instances of its own (LFGPODS_INSTANCE), each with its own volume root and its own
-namespace for locks. All of them go at the end of the run, and nothing else does.
+Each process works in its own instances (LFGPODS_INSTANCE), each with its own volume root and its own namespace for
+locks. The end of the run removes these and nothing else.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ ID = os.environ.setdefault(_RUN, secrets.token_hex(3))
 assert re.fullmatch(r"[0-9a-f]{6}", ID), f"{_RUN} is set by the tests themselves"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER") or "main"
 RUN = f"{ID}-{WORKER}"
-"""Sets the owners of this process apart from those of every other one."""
+"""Distinguishes the owners of this process from those of all other processes."""
 VOLUMES = f"/mnt/data/lfgpods-test-{ID}"
-"""The folder on the host below which this run's volume roots are."""
+"""The folder on the host that contains this run's volume roots."""
 LABEL = "lfgpods.io/instance"
 
 
 @dataclass(frozen=True)
 class Scope:
-    """One instance of this process's own."""
+    """One instance of this process."""
 
     name: str
 
@@ -50,7 +50,7 @@ class Scope:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings that keep lfgpods inside of this scope."""
+        """The settings that keep lfgpods in this scope."""
         return {
             "LFGPODS_INSTANCE": self.instance,
             "LFGPODS_VOLUME_ROOT": self.volume_root,
@@ -59,31 +59,31 @@ class Scope:
 
     @property
     def lock_manifest(self) -> str:
-        """The namespace of the locks, as kubectl takes it."""
+        """The manifest of the namespace for locks."""
         labels = {LABEL: self.instance}
         metadata = {"name": self.lock_namespace, "labels": labels}
         return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
 def register(instance: str) -> None:
-    """Have the end of the run remove what INSTANCE made on the real host."""
+    """Register INSTANCE for removal from the real host at the end of the run."""
     folder = shared_folder() / "instances"
     folder.mkdir(exist_ok=True)
     (folder / instance).touch()
 
 
 def registered() -> list[str]:
-    """The instances that this run's processes have worked in."""
+    """Return the instances of all processes of this run."""
     return sorted(path.name for path in (shared_folder() / "instances").glob("*"))
 
 
 def shared_folder() -> Path:
-    """A folder that all processes of this run share."""
+    """Return the folder that all processes of this run share."""
     return _shared[0]
 
 
 def begin() -> None:
-    """Make the shared folder, unless this is one of the processes that were started by the one that made it."""
+    """Make the shared folder, unless a parent process did."""
     if not _shared:
         _shared.append(Path(tempfile.mkdtemp(prefix="lfgpods-tests-")))
         os.environ[_FOLDER] = str(_shared[0])
@@ -100,7 +100,7 @@ _shared = [Path(os.environ[_FOLDER])] if _FOLDER in os.environ else []
 
 @contextmanager
 def first_only(what: str) -> Iterator[bool]:
-    """True for the first process of the run that comes here; the others wait until it has left, and get False."""
+    """Yield True in the first process of the run. The others wait until it leaves, and get False."""
     done = shared_folder() / f"{what}.done"
     with (shared_folder() / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -109,5 +109,5 @@ def first_only(what: str) -> Iterator[bool]:
 
 
 def has_happened(what: str) -> bool:
-    """Whether a process of this run has been through `first_only`."""
+    """Whether a process of this run has completed `first_only` for WHAT."""
     return (shared_folder() / f"{what}.done").exists()

@@ -1,4 +1,4 @@
-"""A stranger on the host of the tests: somebody whose pod was deleted, and whose files outlive the whole run."""
+"""A stranger on the host of the tests: an owner whose pod was deleted and whose files must survive the whole run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRECIOUS = b"precious\n"
 
 @dataclass(frozen=True)
 class Stranger:
-    """Somebody whose lfgpods has SETTINGS. RUN runs a program on the host."""
+    """An owner outside the tests. RUN runs a program on the host."""
 
     settings: Settings
     run: Callable[..., Completed]
@@ -27,13 +27,13 @@ class Stranger:
         return Owner.project(f"stranger-{scope.ID}")
 
     def move_in(self, pods: PodManager, request: Request = Request()) -> None:
-        """Make a pod, write a file, and delete the pod, which keeps the file."""
+        """Create a pod, write a file and delete the pod, which keeps the file."""
         pods.ensure(self.owner, request)
         assert pods.exec(self.owner, Command("echo precious > file && sync"))
         pods.delete(self.owner)
 
     def losses(self) -> list[str]:
-        """What is gone of the namespace, the volume, the claim and the file."""
+        """Return which of the namespace, the volume, the claim and the file are missing."""
         names = names_of(self.owner)
         references = [
             f"namespace/{names.namespace}",
@@ -53,7 +53,7 @@ class Stranger:
         return [*(one for one in references if one not in there), *([] if is_whole else [file])]
 
     def move_out(self, pods: PodManager) -> None:
-        """Purge what is left."""
+        """Purge the stranger's data."""
         try:
             pods.delete(self.owner, purge=True)
         except PodNotFoundError:

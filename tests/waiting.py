@@ -1,4 +1,4 @@
-"""Waiting for something to become true, never for time to pass."""
+"""Wait for a condition, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def eventually(ask: Callable[[], T], *, within: float = 20.0) -> T:
-    """What ASK answers as soon as that is true; the last answer is the failure's text."""
+    """Call ASK until its answer is true, and return it. Fails with the last answer after WITHIN seconds."""
     deadline = time.monotonic() + within
     while True:
         answer = ask()

@@ -1,6 +1,6 @@
-"""The three functions that LFG calls. They never raise for an operational failure: they log it and say False.
+"""The three functions that LFG calls. They never raise an LfgpodsError: they log it and return False.
 
-All calls of a process share a connection and its open shells for as long as the settings stay the same.
+All calls of a process share one connection and its open shells, until the settings change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def manage_kubernetes_pod(
     image: str | None = None,
     resource_limits: Mapping[str, Any] | None = None,
 ) -> tuple[bool, Pod | None]:
-    """Make, find or bring back the owner's pod, and wait until it runs.
+    """Create the owner's pod, or start it again, and wait until it runs.
 
     RESOURCE_LIMITS may have the keys memory, cpu, memory_requests and cpu_requests, as Kubernetes quantities.
-    Returns (True, pod), or (False, None) after a failure, which is logged. A pod that already runs is returned
-    as it is, and a difference to what was asked is logged.
+    Returns (True, pod), or logs the failure and returns (False, None). A running pod is returned as it is; differences
+    from the request are logged.
     """
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
@@ -41,12 +41,12 @@ def manage_kubernetes_pod(
         with shared.lent() as manager:
             pod = manager.ensure(owner, request, conversation_id=_text(conversation_id))
     except LfgpodsError as error:
-        _log("the pod cannot be made", error)
+        _log("the pod cannot be created", error)
         return False, None
     for notice in pod.notices:
         log.warning("the pod of %s: %s", owner, notice)
     for difference in pod.differences:
-        log.warning("the pod of %s was left as it is: %s", owner, difference)
+        log.warning("the pod of %s was not changed: %s", owner, difference)
     return True, pod
 
 
@@ -55,8 +55,8 @@ def execute_command_in_pod(
 ) -> tuple[bool, str, str]:
     """Run COMMAND in the owner's pod: a line for the pod's shell, or a list of a program and its arguments.
 
-    Returns (whether its exit code was 0, stdout, stderr), both as text with what is not UTF-8 replaced. After a
-    failure of lfgpods itself, which is logged, stderr ends with its message.
+    Returns (whether the exit code was 0, stdout, stderr). Invalid UTF-8 in the output is replaced. A failure of lfgpods
+    itself is logged, and stderr ends with its message.
     """
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
@@ -75,9 +75,9 @@ def execute_command_in_pod(
 def delete_kubernetes_pod(
     project_id: str | None = None, conversation_id: str | None = None, preserve_data: bool = True
 ) -> bool:
-    """Take the owner's pod away; without PRESERVE_DATA its volume, namespace and record too.
+    """Delete the owner's pod; without PRESERVE_DATA, also its volume, namespace and record.
 
-    Returns whether that was done; a failure is logged.
+    Returns True, or logs the failure and returns False.
     """
     try:
         owner = resolve_owner(_text(project_id), _text(conversation_id))
@@ -90,7 +90,7 @@ def delete_kubernetes_pod(
 
 
 def _text(id: object) -> str | None:
-    """Django hands over integers and UUIDs; an empty id counts as not given."""
+    """Convert an id to text: Django passes integers and UUIDs. An empty id counts as missing."""
     return str(id) if id not in (None, "") else None
 
 

@@ -1,4 +1,4 @@
-"""One PodManager for all that a process asks with the same settings, so that each call finds it connected."""
+"""One PodManager for a process, so that every call finds an open connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lfgpods.core.settings import Settings, load_settings
 
 @dataclass(eq=False)
 class _Open:
-    """A manager, with what it is for and how many use it now."""
+    """An open manager, its settings and process, and the number of its users."""
 
     manager: PodManager
     settings: Settings
@@ -24,7 +24,7 @@ class _Open:
 
 
 class SharedManager:
-    """Lends the manager of the settings as they are at the time; safe for many threads, and across a fork."""
+    """Lends the manager for the current settings. Safe for threads and across a fork."""
 
     def __init__(self, open_manager: Callable[[Settings], PodManager] = PodManager) -> None:
         self._open_manager = open_manager
@@ -34,12 +34,12 @@ class SharedManager:
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
-        """In a fork, where whoever held the lock is not there to give it back."""
+        """Replace the lock in a forked process, because the thread that held it does not exist there."""
         self._changing = threading.Lock()
 
     @contextmanager
     def lent(self) -> Iterator[PodManager]:
-        """The manager, which stays open afterwards. One for settings that have changed is closed by its last user."""
+        """Lend the manager and keep it open. After a change of settings, the last user closes the old one."""
         settings = load_settings()
         with self._changing:
             replaced = self._current
@@ -59,7 +59,7 @@ class SharedManager:
                 self._close_unless_used(used)
 
     def close(self) -> None:
-        """Give back what is open; the next call opens it anew."""
+        """Close the manager. The next call opens a new one."""
         with self._changing:
             current, self._current = self._current, None
         if current is not None:
@@ -69,5 +69,5 @@ class SharedManager:
         with self._changing:
             ends = opened.users == 0 and not opened.is_closed
             opened.is_closed |= ends
-        if ends and opened.process == os.getpid():  # what a fork inherited is its parent's to close
+        if ends and opened.process == os.getpid():  # a manager inherited by a fork is closed by its parent
             opened.manager.close()

@@ -1,4 +1,4 @@
-"""What concerns all owners of a host: list, sync and gc (garbage collection).
+"""Operations on all owners of a host: list, sync and gc (garbage collection).
 
-Compares the cluster, the volume folders and the store. To change one owner's objects, it goes through pods/.
+They compare the cluster, the volume folders and the store. Changes to one owner's objects go through pods/.
 """

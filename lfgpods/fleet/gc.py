@@ -1,4 +1,4 @@
-"""Removes what belongs to nobody, and only what is proven to be lfgpods' own."""
+"""Remove orphans, but only those that are proven to be lfgpods' own."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class GarbageCollector:
         self._store = store
 
     def collect(self, *, apply: bool, purge_older_than: float | None, on_step: OnStep) -> Sequence[Orphan]:
-        """The orphans; with APPLY each that may be removed is, and says so.
+        """Return the orphans. With APPLY, remove the removable ones; each result says whether that succeeded.
 
-        Kept volumes of deleted pods count only if nothing has used them for PURGE_OLDER_THAN seconds.
+        Kept volumes of deleted pods count only if they have been unused for PURGE_OLDER_THAN seconds.
         """
-        on_step("looking at what is there")
+        on_step("reading the current state")
         inventory = self.take_inventory(purge_older_than)
         found = find_orphans(inventory)
         if not apply:
@@ -46,7 +46,7 @@ class GarbageCollector:
         return [self._try_to_remove(orphan, inventory, on_step) if orphan.removable else orphan for orphan in found]
 
     def take_inventory(self, older_than: float | None) -> Inventory:
-        """All that may be an orphan; OLDER_THAN in seconds, None for no kept volume at all."""
+        """Collect everything that may be an orphan. OLDER_THAN in seconds, or None to skip kept volumes."""
         remembered = self._store().all()
         objects = self._reader.everything(KINDS, len(remembered))
         volumes = of_kind(objects, "PersistentVolume")
@@ -64,7 +64,7 @@ class GarbageCollector:
         )
 
     def _try_to_remove(self, orphan: Orphan, inventory: Inventory, on_step: OnStep) -> Orphan:
-        """ORPHAN, with what became of it."""
+        """Remove ORPHAN. Returns it with the outcome."""
         try:
             with record_change(self._store(), Action.GC, orphan.owner, f"{orphan.kind} {orphan.name}"):
                 self._remove(orphan, inventory, on_step)

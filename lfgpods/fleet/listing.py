@@ -1,4 +1,4 @@
-"""Lists the pods of all owners: the cluster is asked once for all, and the store is repaired by the answer."""
+"""List the pods of all owners with one query, and repair the store with the answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def list_pods(reader: PodReader, store: Store) -> Sequence[Pod]:
-    """Every pod and kept volume of the host, by namespace.
+    """Return every pod and kept volume of the cluster, by namespace.
 
     If the cluster cannot be reached, returns the stored pods as `unknown`.
     """
     remembered: Sequence[Pod] = ()
-    with log_store_errors():  # before the cluster, so that a pod created meanwhile is not taken for gone
+    with log_store_errors():  # first, so that a pod created meanwhile does not count as gone
         remembered = store.all()
     try:
         found = reader.pods(len(remembered))

@@ -1,7 +1,7 @@
-"""Finds orphans, which belong to no owner any more, among cluster objects, volume folders and the store. Pure.
+"""Find orphans, which no longer belong to an owner, among cluster objects, volume folders and the store. No I/O.
 
-Only what labels, or the record beside a folder, prove to be lfgpods' own is removable. Files are removable only if the
-caller names an age, and nothing has used them for that long.
+An orphan is removable only if labels, or a folder's record, prove that it is lfgpods' own. Files are removable only if
+the caller gives an age and they have been unused for that long.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from lfgpods.kube import objects as kube
 
 KINDS = ("namespaces", "persistentvolumes", "persistentvolumeclaims", "deployments", "services", "leases")
-SILENT_LOCK = 86400.0
-"""Age in seconds after which another machine's lock counts as left behind; clocks differ by less."""
+STALE_LEASE_SECONDS = 86400.0
+"""Age after which a lock of another machine counts as abandoned. Clocks differ by less."""
 
 
 class Kind(StrEnum):
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Orphan:
-    """One thing that belongs to no owner any more. `age` is in seconds, `size` in KiB."""
+    """Something that no longer belongs to an owner. `age` is in seconds, `size` in KiB."""
 
     kind: Kind
     name: str
@@ -51,7 +51,7 @@ class Orphan:
     age: float | None = None
     size: int | None = None
     proof: str = ""
-    """Tells this lock from a later one of the same name."""
+    """Distinguishes this lock from a later one of the same name."""
     removed: bool = False
     error: str = ""
 
@@ -72,9 +72,9 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything that may be an orphan, and what the search needs to know. `now` is in seconds since the epoch.
+    """Everything that may be an orphan, and the inputs of the search. `now` is in seconds since the epoch.
 
-    Files that nothing has used for `older_than` seconds are orphans; if it is None, no files are.
+    Files that have been unused for `older_than` seconds are orphans; with None, no files are.
     """
 
     objects: Sequence[kube.ListedObject]
@@ -84,14 +84,14 @@ class Inventory:
     now: float
     older_than: float | None = None
     node: str | None = None
-    """The hostname of the node that the folders are on, if the cluster has several nodes."""
+    """The hostname of the node with the folders, if the cluster has several nodes."""
     instance: str | None = None
 
 
 def find_orphans(around: Inventory) -> list[Orphan]:
-    """The orphans, by kind and name. Skips every owner whose lock is held now."""
+    """Return the orphans, by kind and name. Skips owners whose lock is held."""
     leases = of_kind(around.objects, "Lease")
-    left = [lease for lease in leases if is_orphan(lease) or _silent_for(lease, around.now) > SILENT_LOCK]
+    left = [lease for lease in leases if is_orphan(lease) or _age_of_lease(lease, around.now) > STALE_LEASE_SECONDS]
     busy = {lease.metadata.name.removeprefix("lfgpods-") for lease in leases if lease not in left}
     groups = group_by_namespace(obj for obj in around.objects if obj.kind != "Lease")
     folders = {folder.name: folder for folder in around.folders}
@@ -110,7 +110,7 @@ def find_orphans(around: Inventory) -> list[Orphan]:
             made = _moment(pod.last_used_at or pod.created_at)
             age = None if made is None else max(0.0, around.now - made)
             found.append(
-                Orphan(Kind.RECORD, namespace, "neither the cluster nor the host knows it", True, pod.owner, age)
+                Orphan(Kind.RECORD, namespace, "it exists neither in the cluster nor on the host", True, pod.owner, age)
             )
     order = list(Kind)
     return sorted(found, key=lambda orphan: (order.index(orphan.kind), orphan.name))
@@ -120,9 +120,9 @@ def _lock(lease: kube.Lease, now: float) -> Orphan:
     return Orphan(
         Kind.LOCK,
         lease.metadata.name,
-        f"its holder {lease.spec.holder_identity or 'somebody'} is gone",
+        f"its holder {lease.spec.holder_identity or 'unknown'} is gone",
         True,
-        age=_silent_for(lease, now),
+        age=_age_of_lease(lease, now),
         proof=f"{lease.metadata.namespace}/{label(lease, HOLDER)}",
     )
 
@@ -134,24 +134,24 @@ def _of_namespace(
     owner = _owner(objects)
     if owner is None or names_of(owner).namespace != namespace:
         name = f"{listed[0].kind.lower()}/{listed[0].metadata.name}"
-        yield Orphan(Kind.NAMESPACE, name, "it has lfgpods' label, but names no owner", False)
+        yield Orphan(Kind.NAMESPACE, name, "it has lfgpods' label, but no owner", False)
     elif objects.deployment is not None:
         return
     elif objects.volume is None and objects.provisioned:
-        why = "it is bound, and not marked as lfgpods' own yet; create or delete does that"
+        why = "it is bound, but lacks lfgpods' labels; create or delete adds them"
         yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
     elif objects.volume is None and not (folder and folder.filled):
-        yield Orphan(Kind.NAMESPACE, namespace, "a create was cut short before it had a volume", True, owner)
+        yield Orphan(Kind.NAMESPACE, namespace, "a create was interrupted before it made the volume", True, owner)
     elif objects.volume is not None:
         if objects.service is not None:
-            yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was cut short", True, owner)
+            yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was interrupted", True, owner)
         yield from _kept(owner, objects, folder, row, around)
 
 
 def _kept(
     owner: Owner, objects: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
 ) -> Iterable[Orphan]:
-    """The volume of a deleted pod, if it is old enough, or if a part of it is missing."""
+    """Yield the volume of a deleted pod, if it is old enough or a part of it is missing."""
     assert objects.volume is not None
     name, path = objects.volume.metadata.name, objects.volume.spec.host_path.path
     if objects.provisioned:
@@ -161,14 +161,14 @@ def _kept(
     here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
     size = folder.size if folder else None
     if here and folder is None and annotation(objects.volume, PURGING) is not None:
-        yield Orphan(Kind.VOLUME, name, "a purge was cut short after it had removed the files", True, owner)
+        yield Orphan(Kind.VOLUME, name, "a purge was interrupted after it removed the files", True, owner)
         return
     age = _unused_for(objects, folder, row, around.now)
     old = here and age is not None and around.older_than is not None and age >= around.older_than
     if old:
-        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", True, owner, age, size)
+        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and it has not been used since", True, owner, age, size)
     elif annotation(objects.volume, PURGING) is not None:
-        why = "a purge was cut short before it touched a file; create keeps them, delete --purge removes them"
+        why = "a purge was interrupted before it touched a file; create keeps the files, delete --purge removes them"
         yield Orphan(Kind.VOLUME, name, why, False, owner, age, size)
     elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age, size)
@@ -177,7 +177,7 @@ def _kept(
 
 
 def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
-    """The same for a volume of a storage class, of which only the time of the deletion is known."""
+    """Like `_kept` for a provisioned volume, for which only the time of the deletion is known."""
     assert objects.volume is not None
     name = objects.volume.metadata.name
     age = _unused_for(objects, None, row, around.now)
@@ -186,13 +186,13 @@ def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around:
     if annotation(objects.volume, PURGING) is not None:
         given_up = objects.claim is None
         why = (
-            "a purge was cut short"
+            "a purge was interrupted"
             if given_up
-            else "a purge was cut short before it gave up the volume; create keeps it"
+            else "a purge was interrupted before it released the volume; create keeps it"
         )
         yield Orphan(Kind.VOLUME, name, why, ours and given_up, owner, age)
     elif old:
-        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and nothing has used it since", ours, owner, age)
+        yield Orphan(Kind.VOLUME, name, "its pod was deleted, and it has not been used since", ours, owner, age)
     elif objects.namespace is None:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
@@ -200,15 +200,15 @@ def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around:
 def _folder(folder: Folder, around: Inventory) -> Orphan:
     age = None if folder.changed is None else max(0.0, around.now - folder.changed)
     if folder.purging:
-        return Orphan(Kind.FOLDER, folder.name, "a purge was cut short", True, age=age, size=folder.size)
+        return Orphan(Kind.FOLDER, folder.name, "a purge was interrupted", True, age=age, size=folder.size)
     owner = owner_of_record(folder.owner, around.instance)
     if owner is None or names_of(owner).namespace != folder.name:
-        why = "no volume is on it, and nothing proves whose it is"
+        why = "no volume uses it, and its owner is unknown"
         return Orphan(Kind.FOLDER, folder.name, why, False, age=age, size=folder.size)
     if not folder.filled:
-        return Orphan(Kind.FOLDER, folder.name, "it is empty, and no volume is on it", True, owner, age, folder.size)
+        return Orphan(Kind.FOLDER, folder.name, "it is empty, and no volume uses it", True, owner, age, folder.size)
     old = age is not None and around.older_than is not None and age >= around.older_than
-    why = "no volume is on it; create uses it again" if not old else "no volume is on it, and nothing has used it since"
+    why = "no volume uses it; create reuses it" if not old else "no volume uses it, and its files are old"
     return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
 
 
@@ -220,12 +220,12 @@ def _owner(objects: OwnerObjects) -> Owner | None:
 
 
 def is_folder(volume: kube.PersistentVolume) -> bool:
-    """Whether VOLUME is a folder that lfgpods made, rather than a volume of a storage class."""
+    """Whether VOLUME is a host folder, not a provisioned volume."""
     return not OwnerObjects(volume=volume).provisioned
 
 
 def _unused_for(objects: OwnerObjects, folder: Folder | None, row: Pod | None, now: float) -> float | None:
-    """Seconds since the volume was last used; None if it is not known when its pod was deleted."""
+    """Return the seconds since the volume was last used, or None if its pod's deletion time is unknown."""
     deleted = _moment(annotation(objects.namespace, DELETED_AT))
     if deleted is None and (folder is None or folder.changed is None):
         return None
@@ -234,8 +234,8 @@ def _unused_for(objects: OwnerObjects, folder: Folder | None, row: Pod | None, n
     return max(0.0, now - max(moments))
 
 
-def _silent_for(lease: kube.Lease, now: float) -> float:
-    """Seconds since the holder of the lock renewed it; 0 if that is not known."""
+def _age_of_lease(lease: kube.Lease, now: float) -> float:
+    """Return the seconds since the lock was renewed, or 0 if unknown."""
     renewed = _moment(lease.spec.renew_time)
     return 0.0 if renewed is None else max(0.0, now - renewed)
 

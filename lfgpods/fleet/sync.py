@@ -1,4 +1,4 @@
-"""Compares store, cluster and volume folders, and repairs the store. The cluster is right."""
+"""Compare store, cluster and volume folders, and repair the store. The cluster is the source of truth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync changed in the store, and what it saw that somebody has to look at, in words."""
+    """The changes of a sync to the store, and problems that need attention, in words."""
 
     pods: int
     added: tuple[Owner, ...]
@@ -38,9 +38,9 @@ class Synced:
 
 
 def reconcile(store: Store, before: Sequence[Pod], found: Sequence[Pod]) -> tuple[list[Owner], ...]:
-    """Write what was FOUND in the cluster to the store, which had BEFORE: the owners added, changed and removed.
+    """Replace BEFORE in the store by the pods FOUND in the cluster. Returns the owners added, changed and removed.
 
-    A pod that is being created has a row before it has anything in the cluster, and keeps it.
+    Keeps the row of a pod that is being created, because it may not be in the cluster yet.
     """
     remembered = {pod.owner: pod for pod in before}
     now = {pod.owner: pod for pod in found}
@@ -57,7 +57,7 @@ def reconcile(store: Store, before: Sequence[Pod], found: Sequence[Pod]) -> tupl
 
 
 def sync(reader: PodReader, remover: PodRemover, store: Store, volume_root: str) -> Synced:
-    """Compare store, cluster and volume folders, and repair the store; an empty one is rebuilt whole."""
+    """Compare store, cluster and volume folders, and repair the store. Rebuilds an empty one."""
     before = store.all()
     found = reader.pods(len(before))
     here = reader.placement.node_here() if any(pod.volume_nodes for pod in found) else None
@@ -65,7 +65,7 @@ def sync(reader: PodReader, remover: PodRemover, store: Store, volume_root: str)
     folders = {folder.name for folder in reader.folders()} if looked else set()
     added, changed, removed = reconcile(store, before, found)
     problems = [
-        f"the volume folder {pod.volume} of {pod.owner} is gone"
+        f"the volume folder {pod.volume} of {pod.owner} is missing"
         for pod in found
         if posixpath.dirname(pod.volume) == volume_root
         and pod.namespace not in folders
@@ -73,5 +73,5 @@ def sync(reader: PodReader, remover: PodRemover, store: Store, volume_root: str)
     ]
     unused = len(folders - {pod.namespace for pod in found})
     if unused:
-        problems.append(f"{unused} volume folder{'s' if unused > 1 else ''} without a volume; see lfgpods gc")
+        problems.append(f"{unused} volume folder{'s' if unused > 1 else ''} without a volume; run lfgpods gc")
     return Synced(len(found), tuple(added), tuple(changed), tuple(removed), tuple(problems))

@@ -1,6 +1,6 @@
-"""Where kubectl runs: on another machine over SSH, on this one, or on the embedded stand-in.
+"""Where kubectl runs: on another machine over SSH, on this machine, or on the embedded stand-in.
 
-Commands in, bytes out. Nothing here knows what Kubernetes is, but the stand-in.
+Commands in, bytes out. Only the stand-in knows about Kubernetes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def connect(settings: Settings) -> Host:
-    """The host that the settings name; it connects with its first command."""
+    """Return the host that the settings name. It connects with its first command. Raises SettingsError."""
     kind = settings.require_host()
     if kind == "ssh":
         from lfgpods.hosts.ssh import SshHost

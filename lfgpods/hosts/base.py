@@ -1,6 +1,6 @@
-"""A host: it runs a command, streams it, and knows nothing of Kubernetes.
+"""The interface of a host: it runs commands and streams their output. It knows nothing about Kubernetes.
 
-Commands are argument vectors; the host does whatever quoting its shell needs. Every wait has a time limit.
+Commands are argument vectors; the host quotes them for its shell. Every wait has a time limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that has ended."""
+    """The result of a finished command."""
 
     exit_code: int
     stdout: bytes
@@ -21,7 +21,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Output:
-    """What a process wrote since the last read; `ended` once there is nothing more to come."""
+    """Output since the last read. `ended` is true once no more will follow."""
 
     stdout: bytes = b""
     stderr: bytes = b""
@@ -29,45 +29,45 @@ class Output:
 
 
 class Process(Protocol):
-    """A running command: bytes in, bytes out, both streams apart and as they come."""
+    """A running command: bytes in, bytes out, stdout and stderr separate and unbuffered."""
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, once reading has ended; None when none came, as when the connection was lost."""
+        """The exit code, once reading has ended. None if there is none, for example after a lost connection."""
 
     def read(self, timeout: float) -> Output:
-        """Wait up to TIMEOUT seconds for output, which is empty when none came."""
+        """Return the next output, or an empty Output after TIMEOUT seconds."""
 
     def write(self, data: bytes) -> None:
-        """Send bytes to stdin. Raises BrokenPipeError when the process takes no more."""
+        """Send bytes to stdin. Raises BrokenPipeError if the process accepts no more."""
 
     def close_stdin(self) -> None:
-        """Send the end of stdin."""
+        """Close stdin."""
 
     def close(self) -> None:
-        """Let go of the process; one that was opened with `ends_with_us` ends."""
+        """Release the process. If it was opened with `ends_with_us`, it is terminated."""
 
 
 class Host(Protocol):
-    """Where kubectl runs. Methods raise HostError when it cannot be reached."""
+    """Where kubectl runs. Methods raise HostError if the host cannot be reached."""
 
     @property
     def name(self) -> str:
-        """How messages and the store call this host."""
+        """The host's name in messages and in the store."""
 
     @property
     def address(self) -> str:
-        """The address at which its node ports answer."""
+        """The address of its node ports."""
 
     @property
     def capacity(self) -> int | None:
-        """How many processes can be open at once; None where only the machine limits them."""
+        """How many processes can be open at once, or None if only the machine limits them."""
 
     def when_full(self, make_room: Callable[[], object]) -> None:
-        """Have MAKE_ROOM called, from a thread of its own, when a command waits because no more can be open."""
+        """Call MAKE_ROOM, in its own thread, whenever a command waits because `capacity` is reached."""
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:
-        """Start a command. With ENDS_WITH_US it reads no stdin, and ends when this end closes or is lost."""
+        """Start a command. With ENDS_WITH_US it has no stdin, and ends when the process is closed or lost."""
 
     def close(self) -> None:
-        """Give the connection back; a later command opens a new one."""
+        """Close all connections. A later command opens a new one."""

@@ -26,7 +26,7 @@ class LocalHost:
     capacity = None
 
     def when_full(self, make_room: Callable[[], object]) -> None:
-        """Nothing to do: this host is never full."""
+        """Do nothing: there is no limit."""
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
         pipe = subprocess.PIPE
@@ -35,15 +35,17 @@ class LocalHost:
         except FileNotFoundError:
             return self.open(["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]])
         except OSError as error:
-            raise HostError(f"{argv[0]} cannot be started: {error}", "Check the command and its length.") from error
+            raise HostError(
+                f"{argv[0]} cannot be started: {error}", "Check the command and the length of its arguments."
+            ) from error
         return LocalProcess(child, ends_with_us)
 
     def close(self) -> None:
-        """Nothing to do: no connection is open."""
+        """Do nothing: no connection is open."""
 
 
 class LocalProcess:
-    """A child process, with stdout and stderr apart."""
+    """A child process and its streams."""
 
     def __init__(self, child: subprocess.Popen[bytes], ends_with_us: bool) -> None:
         self._child = child
@@ -79,7 +81,7 @@ class LocalProcess:
             while view:
                 view = view[stdin.write(view) :]
         except (OSError, ValueError) as error:
-            raise BrokenPipeError("the command takes no more input") from error
+            raise BrokenPipeError("the command accepts no more input") from error
 
     def close_stdin(self) -> None:
         with contextlib.suppress(OSError):

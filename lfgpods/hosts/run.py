@@ -1,4 +1,4 @@
-"""Run commands on a host to their end, one at a time or several side by side."""
+"""Run commands on a host to completion, one at a time or several in parallel."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from lfgpods.core.errors import HostError, HostUnreachableError, TimeLimitError
+from lfgpods.core.errors import HostError, TimeLimitError
 from lfgpods.hosts.base import Completed, Host, Process
 
 log = logging.getLogger(__name__)
 
-
-LONGEST_ANSWER = 256 << 20
-"""Bytes. A list of 3,000 pods is about 16 MiB."""
-SIDE_BY_SIDE = 4
+MAX_OUTPUT = 256 << 20
+"""In bytes. A list of 3,000 pods is about 16 MiB."""
+MAX_PARALLEL = 4
 """How many commands one caller may run at once; the rest of the connection's channels are for others."""
-_GIVEN_UP_WITHIN = 0.5
+_CANCEL_POLL = 0.5
+"""Seconds until a cancelled command is noticed."""
 
 
 def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> Completed:
-    """Run a command on HOST to its end. STDIN is meant for kilobytes, not for bulk.
+    """Run a command on HOST and return its result. STDIN is for kilobytes, not for bulk data.
 
-    Raises TimeLimitError after TIMEOUT seconds, and HostError if the host is lost or answers without end.
+    Raises TimeLimitError after TIMEOUT seconds, and HostError if the host is lost or the output exceeds MAX_OUTPUT.
     """
     stdout, stderr = bytearray(), bytearray()
     with closing(host.open(argv, ends_with_us=not stdin)) as process:
@@ -36,28 +36,28 @@ def run(host: Host, argv: Sequence[str], *, stdin: bytes = b"", timeout: float =
 
 
 def write_stdin(process: Process, stdin: bytes) -> None:
-    """Send all of STDIN and its end, if there is any."""
+    """Send STDIN and close it. Does nothing if STDIN is empty."""
     if stdin:
-        with suppress(BrokenPipeError):  # the exit code and stderr say why it takes no more
+        with suppress(BrokenPipeError):  # the exit code and stderr tell why
             process.write(stdin)
         process.close_stdin()
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A command whose stdout is given to ON_STDOUT as it comes, in a thread of its own."""
+    """A command whose stdout goes to ON_STDOUT chunk by chunk, in the command's own thread."""
 
     argv: Sequence[str]
     on_stdout: Callable[[bytes], object]
 
 
-def run_side_by_side(host: Host, streams: Sequence[Stream], *, timeout: float, silence: float) -> list[Completed]:
-    """Run each of STREAMS to its end, a few at a time; their Completed have no stdout.
+def run_parallel(host: Host, streams: Sequence[Stream], *, timeout: float, idle_timeout: float) -> list[Completed]:
+    """Run STREAMS, at most MAX_PARALLEL at once. The results have no stdout.
 
-    Raises what the first of them raises: TimeLimitError where one takes TIMEOUT seconds, or says nothing for SILENCE
-    seconds, HostError as `run` does, and whatever its ON_STDOUT raises. The others are given up then.
+    Raises the first error and cancels the other streams: TimeLimitError after TIMEOUT seconds or after IDLE_TIMEOUT
+    seconds without output, HostError as `run` does, and any error of ON_STDOUT.
     """
-    given_up = threading.Event()
+    cancelled = threading.Event()
 
     def run_one(stream: Stream) -> Completed:
         with closing(host.open(stream.argv, ends_with_us=True)) as process:
@@ -69,16 +69,16 @@ def run_side_by_side(host: Host, streams: Sequence[Stream], *, timeout: float, s
                 stream.on_stdout,
                 stderr.extend,
                 timeout=timeout,
-                silence=silence,
-                given_up=given_up,
+                idle_timeout=idle_timeout,
+                cancelled=cancelled,
             )
             return Completed(code, b"", bytes(stderr))
 
-    with ThreadPoolExecutor(min(len(streams), SIDE_BY_SIDE), "lfgpods-stream") as pool:
+    with ThreadPoolExecutor(min(len(streams), MAX_PARALLEL), "lfgpods-stream") as pool:
         try:
             return list(pool.map(run_one, streams))
         finally:
-            given_up.set()
+            cancelled.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -90,27 +90,27 @@ def read_to_end(
     on_stderr: Callable[[bytes], object],
     *,
     timeout: float,
-    silence: float = float("inf"),
-    given_up: threading.Event | None = None,
+    idle_timeout: float = float("inf"),
+    cancelled: threading.Event | None = None,
 ) -> int:
     """Read the output of PROCESS, which runs COMMANDS, until it ends. Returns its exit code.
 
-    Raises TimeLimitError after TIMEOUT seconds, or SILENCE seconds without output, and HostError if the host is lost,
-    answers without end, or GIVEN_UP is set.
+    Raises TimeLimitError after TIMEOUT seconds, or IDLE_TIMEOUT seconds without output. Raises HostError if the host
+    is lost, the output exceeds MAX_OUTPUT, or CANCELLED is set.
     """
     start = heard = time.monotonic()
     name, size = commands[-1][0], 0
     while True:
-        left = min(start + timeout, heard + silence) - time.monotonic()
-        output = process.read(left if given_up is None else min(left, _GIVEN_UP_WITHIN))
+        left = min(start + timeout, heard + idle_timeout) - time.monotonic()
+        output = process.read(left if cancelled is None else min(left, _CANCEL_POLL))
         now = time.monotonic()
         if output.stdout or output.stderr:
             heard = now
         size += len(output.stdout) + len(output.stderr)
-        if size > LONGEST_ANSWER:
+        if size > MAX_OUTPUT:
             raise HostError(
-                f"{name} on {host.name} wrote more than {LONGEST_ANSWER >> 20} MiB",
-                "Check LFGPODS_KUBECTL: what is called there does not answer as kubectl does.",
+                f"{name} on {host.name} wrote more than {MAX_OUTPUT >> 20} MiB",
+                "Check LFGPODS_KUBECTL: that program does not behave like kubectl.",
                 code="bad_answer",
             )
         on_stderr(output.stderr)
@@ -120,20 +120,22 @@ def read_to_end(
         if output.ended and code is not None:
             log.debug("%.3f s, exit code %d: %s", now - start, code, _shown(commands))
             return code
-        if output.ended or (given_up is not None and given_up.is_set()):
-            raise HostUnreachableError(
-                f"{name} on {host.name} ended without an exit code: the connection was lost, or it was killed",
-                "It may have done its work or not; the same command again finishes what is left.",
+        if output.ended or (cancelled is not None and cancelled.is_set()):
+            raise HostError(
+                f"{name} on {host.name} ended without an exit code: the connection was lost or the process was killed",
+                "It may have done part of its work. Run the same command again to finish it.",
                 code="host_lost",
             )
-        if now >= min(start + timeout, heard + silence):
-            took = f"took more than {timeout:g} s" if now >= start + timeout else f"said nothing for {silence:g} s"
+        if now >= min(start + timeout, heard + idle_timeout):
+            took = (
+                f"took more than {timeout:g} s" if now >= start + timeout else f"wrote nothing for {idle_timeout:g} s"
+            )
             raise TimeLimitError(
                 f"{name} on {host.name} {took}",
-                "The host or its cluster may be overloaded; try again, or look at it with kubectl get nodes.",
+                "The host or its cluster may be overloaded. Try again, or check it with kubectl get nodes.",
             )
 
 
 def _shown(commands: Sequence[Sequence[str]]) -> str:
-    """The commands as a person reads them; a script of many lines is only named."""
+    """Return the commands for a log line, without the text of scripts."""
     return " && ".join(" ".join("(script)" if "\n" in word else word for word in command) for command in commands)

@@ -23,7 +23,7 @@ _SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTAL
 def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesError:
     """The error of a kubectl command that failed. COMMAND is how kubectl is called, such as ("k3s", "kubectl")."""
     text = completed.stderr.decode(errors="replace").strip()
-    line = _one_line(text) or f"it ended with exit code {completed.exit_code} and no message"
+    line = _one_line(text) or f"exit code {completed.exit_code} and no message"
     program = command[0]
     if completed.exit_code in (126, 127) and "exec failed" not in text:
         return KubernetesError(
@@ -54,12 +54,12 @@ def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesErr
         return ClusterUnreachableError(
             f"the cluster does not answer: {line}", "Check on the host that the API server runs: kubectl get nodes."
         )
-    return KubernetesError(f"kubectl failed: {line}", "Look at the cluster with kubectl on the host.", code="kubectl")
+    return KubernetesError(f"kubectl failed: {line}", "Check the cluster with kubectl on the host.", code="kubectl")
 
 
 _SUDO_HINT = "Allow the account passwordless sudo for it (NOPASSWD), or log in as root."
 _SERVER_HINTS = {
-    "NotFound": "Someone may have deleted it; lfgpods status shows what is there.",
+    "NotFound": "Someone may have deleted it. Check with lfgpods status.",
     "Forbidden": "The kubeconfig on the host needs more rights, or a quota is exhausted.",
     "Unauthorized": "The credentials in the kubeconfig on the host are no longer valid.",
     "Invalid": "Correct the field that the message names.",
@@ -73,7 +73,7 @@ def _server_refusal(reason: str, message: str) -> KubernetesError:
             f"a quota of the cluster is used up: {message}", _SERVER_HINTS["Forbidden"], code="quota"
         )
     code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).lower() or "refused"
-    hint = _SERVER_HINTS.get(reason, "Look at the cluster with kubectl on the host.")
+    hint = _SERVER_HINTS.get(reason, "Check the cluster with kubectl on the host.")
     return KubernetesError(f"Kubernetes refuses: {message}", hint, code=code)
 
 
@@ -89,7 +89,7 @@ def bad_answer(host: Host, text: str) -> KubernetesError:
     """The error for output that kubectl does not print."""
     return KubernetesError(
         f"kubectl on {host.name} did not print the JSON of Kubernetes objects: {text[:120]!r}",
-        "Check LFGPODS_KUBECTL. It has to be kubectl 1.20 or newer.",
+        "Check LFGPODS_KUBECTL. It must be kubectl 1.20 or newer.",
         code="bad_answer",
     )
 

@@ -20,7 +20,7 @@ from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.hosts.base import Completed, Host, Process
 from lfgpods.hosts.round_trip import RoundTrip, Step
-from lfgpods.hosts.run import Stream, run, run_side_by_side
+from lfgpods.hosts.run import Stream, run, run_parallel
 from lfgpods.kube.errors import bad_answer, kubectl_error, still_there
 from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.lists import PagedList
@@ -38,10 +38,10 @@ APPLY_TRIES = 5
 PAGE_TIMEOUT = 65.0
 FEW_TIMEOUT = 3.0
 TICK = 0.2
-MOST_PAGES = 1_000
-LONGEST_OBJECT = 16 << 20
-_API = ("--request-timeout=15s",)  # kubectl's own limit ends first, so that its error is the one that is told
-_PAGE_LIMIT = "--request-timeout=60s"  # for all of a page, over whatever line; silence is noticed earlier
+MAX_PAGES = 1_000
+MAX_OBJECT = 16 << 20
+_API = ("--request-timeout=15s",)  # shorter than ours, so that kubectl reports its own error
+_PAGE_LIMIT = "--request-timeout=60s"  # for a whole page on any connection; the idle timeout is shorter
 
 
 class Kubectl:
@@ -70,7 +70,7 @@ class Kubectl:
 
     def create_step(self, obj: Object) -> Step[KubeObject]:
         """The step that creates OBJ and returns it; `already_exists` if another caller was first."""
-        # OBJ is of our own making: loading the cluster's schema takes longer than all else that this does.
+        # No validation: loading the cluster's schema takes longer than the rest of this step.
         argv = self._argv("create", "-f", "-", "--validate=false", "-o", "json", *_API)
         return Step(argv, self._one_object, json.dumps(obj).encode())
 
@@ -86,8 +86,8 @@ class Kubectl:
     def get_everywhere(self, kinds: Sequence[str], selector: str, *, few: bool = False) -> list[ListedObject]:
         """All objects of KINDS in the cluster that SELECTOR matches.
 
-        Each page of each kind is one remote command; different kinds are listed side by side. If FEW objects are
-        expected, one command lists them all. If that takes too long, they are listed in pages after all.
+        Each page of each kind is one remote command; different kinds are listed in parallel. With FEW, one
+        command lists them all; if that takes too long, they are listed in pages.
         """
         _load_types()
         if few:
@@ -95,18 +95,18 @@ class Kubectl:
                 return self._whole([PagedList(kinds, selector)], FEW_TIMEOUT)
         return self._whole([PagedList([kind], selector) for kind in kinds], REQUEST_TIMEOUT)
 
-    def _whole(self, lists: Sequence[PagedList], silence: float) -> list[ListedObject]:
-        for _ in range(MOST_PAGES):
+    def _whole(self, lists: Sequence[PagedList], idle_timeout: float) -> list[ListedObject]:
+        for _ in range(MAX_PAGES):
             pending = [one for one in lists if not one.complete]
             if not pending:
                 return [obj for one in lists for obj in one.objects]
-            self._next_pages(pending, silence)
-        raise bad_answer(self.host, f"more than {MOST_PAGES} pages")
+            self._next_pages(pending, idle_timeout)
+        raise bad_answer(self.host, f"more than {MAX_PAGES} pages")
 
-    def _next_pages(self, lists: Sequence[PagedList], silence: float) -> None:
+    def _next_pages(self, lists: Sequence[PagedList], idle_timeout: float) -> None:
         streams = [Stream(self._argv(*one.args, _PAGE_LIMIT), one.feed) for one in lists]
         try:
-            ended = run_side_by_side(self.host, streams, timeout=PAGE_TIMEOUT, silence=silence)
+            ended = run_parallel(self.host, streams, timeout=PAGE_TIMEOUT, idle_timeout=idle_timeout)
             for one, completed in zip(lists, ended, strict=True):
                 if completed.exit_code == 0:
                     one.end_page()
@@ -154,7 +154,7 @@ class Kubectl:
         return self._objects_step("apply", "--server-side", "--force-conflicts", *flags, *_API, stdin=payload)
 
     def send(self, trip: RoundTrip, *, timeout: float = APPLY_TIMEOUT) -> None:
-        """Send TRIP to the host; again if somebody else made or changed one of its objects at the same moment."""
+        """Send TRIP to the host. Retries if another caller changed one of its objects at the same moment."""
         for _ in range(APPLY_TRIES - 1):
             try:
                 trip.send(self.host, timeout=timeout)
@@ -192,7 +192,7 @@ class Kubectl:
     ) -> None:
         """Delete the objects that exist; with WAIT, until they are gone.
 
-        AT_ONCE asks no node whether the pods have ended: only for pods that are known to have.
+        AT_ONCE does not wait for the nodes' confirmation. Use it only for pods that have ended.
         The steps BEFORE it travel in the same round trip.
         Raises TimeLimitError after WAIT seconds; the deletion then goes on in the cluster.
         """
@@ -237,7 +237,7 @@ class Kubectl:
     def watch_pods(self, namespace: str, selector: str, timeout: float) -> Iterator[Pod | None]:
         """Yield each pod of NAMESPACE that SELECTOR matches, now and whenever it changes, and None after each TICK.
 
-        A pod that is removed comes a last time, as it was. Ends after TIMEOUT seconds, or earlier if the API server
+        A removed pod is yielded once more, in its last state. Ends after TIMEOUT seconds, or earlier if the API server
         closes the watch.
         """
         limit = f"--request-timeout={max(1, int(timeout) + 5)}s"
@@ -254,7 +254,7 @@ class Kubectl:
                     try:
                         document, end = decoder.raw_decode(text)
                     except (ValueError, RecursionError) as error:
-                        if len(text) > LONGEST_OBJECT or text[0] != "{":
+                        if len(text) > MAX_OBJECT or text[0] != "{":
                             raise bad_answer(self.host, text) from error
                         break
                     yield from of_kind(self._read([document], text), "Pod")
@@ -266,11 +266,11 @@ class Kubectl:
                 yield None
 
     def exec(self, namespace: str, pod: str, argv: Sequence[str]) -> Process:
-        """Start ARGV in POD with stdin passed on."""
+        """Start ARGV in POD, with stdin."""
         return self.host.open(self._argv("exec", "-i", "-n", namespace, pod, "--", *argv))
 
     def exec_refusal(self, exit_code: int, stderr: bytes) -> KubernetesError:
-        """The error of an exec that ended before anything ran in the pod."""
+        """Return the error of an exec that ended before anything ran in the pod."""
         return kubectl_error(Completed(exit_code, b"", stderr), self._command)
 
     def _argv(self, *words: str) -> tuple[str, ...]:
@@ -307,7 +307,7 @@ class Kubectl:
         return self._read(items, text)
 
     def _read(self, documents: Sequence[Any], answer: str) -> list[KubeObject]:
-        """DOCUMENTS, which are the JSON in kubectl's ANSWER, as objects."""
+        """Read DOCUMENTS, the JSON in kubectl's ANSWER, as objects."""
         from lfgpods.kube.objects import read_object  # loads msgspec
 
         try:

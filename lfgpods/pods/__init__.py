@@ -1,5 +1,4 @@
-"""One owner's pod, from create to purge: its objects read, deployed, removed and locked, and exec in it.
+"""One owner's pod: create, exec, status, delete and purge, under the owner's lock.
 
-Everything about one owner is here; what concerns all owners is in fleet/. The cluster is asked through kube/, and the
-store remembers the answer.
+Operations on all owners are in fleet/. kubectl is called through kube/ only.
 """

@@ -1,4 +1,4 @@
-"""Deploys an owner's pod: folder, manifests and labels. Knows nothing of the store."""
+"""Deploys an owner's pod: its volume folder, manifests and labels. Does not use the store."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class PodDeployer:
-    """Applies an owner's manifests, and keeps its volume. The caller holds the owner's lock."""
+    """Applies an owner's manifests and retains its volume. The caller holds the owner's lock."""
 
     def __init__(self, reader: PodReader, remover: PodRemover, settings: Settings) -> None:
         self._reader = reader
@@ -56,14 +56,14 @@ class PodDeployer:
         self._provisioned = reader.provisioned
 
     def wait_for_terminations(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> OwnerObjects:
-        """Wait until none of OBJECTS is terminating, so that nothing new is made in them. Returns what is left."""
+        """Wait until none of OBJECTS is terminating. Returns the remaining objects."""
         names = names_of(owner)
         while True:
             deletable = {
                 f"deployment/{names.deployment}": objects.deployment,
                 f"persistentvolumeclaim/{names.claim}": objects.claim,
                 f"namespace/{names.namespace}": objects.namespace,
-                # One that the cluster made stays whole for as long as it is bound, whatever is asked of it.
+                # A provisioned volume stays intact while it is bound, even if it was deleted.
                 f"persistentvolume/{names.volume}": None if objects.provisioned else objects.volume,
             }
             going = [reference for reference, obj in deletable.items() if is_terminating(obj)]
@@ -71,26 +71,26 @@ class PodDeployer:
             if not going and not abandoned:
                 return objects
             operation.on_step("waiting for an earlier deletion to end")
-            if is_terminating(objects.namespace):  # and all that is in it
+            if is_terminating(objects.namespace):  # with everything in it
                 self._remover.remove_namespace(owner, objects, operation)
                 objects = self._reader.read(owner)
                 continue
             if f"persistentvolume/{names.volume}" in going:
-                # It waits for its claim, and that for the pod; its files stay.
+                # The volume waits for its claim, and the claim for the pod. The files stay.
                 self._kubectl.delete([*deletable][:2], names.namespace)
             for reference in going:
                 self._kubectl.wait_gone(reference, names.namespace, operation.left)
             if any(map(is_terminating, abandoned)):
                 wait_ended(self._kubectl, names, (), operation)
             elif abandoned:
-                # Their Deployment is being deleted, or was made a moment ago by somebody else; the next look tells.
+                # Their Deployment is being deleted, or another caller just created it. The next read tells which.
                 if operation.expired:
                     raise still_terminating(abandoned[0].metadata.name, operation.seconds)
                 threading.Event().wait(0.2)
             objects = self._reader.read(owner)
 
     def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, objects: OwnerObjects) -> Manifests:
-        """The owner's manifests, with the volume that OBJECTS have. Raises TemplateError."""
+        """Return the owner's manifests for the volume in OBJECTS. Raises TemplateError."""
         names = names_of(owner)
         in_folder = spec.storage_class is None
         root = posixpath.dirname(volume_folder(objects, names, self._settings.volume_root)) if in_folder else "/"
@@ -113,52 +113,50 @@ class PodDeployer:
     def apply(
         self,
         owner: Owner,
-        drawn: Manifests,
+        rendered: Manifests,
         objects: OwnerObjects,
         lock: OwnerLock,
         operation: Operation,
         *,
         root_is_made: bool = False,
     ) -> tuple[OwnerObjects, tuple[str, ...]]:
-        """Make the folder, and apply DRAWN but for a volume or claim that is there: those are never specified anew.
+        """Make the folder, apply RENDERED and release LOCK. An existing volume or claim is not applied again.
 
-        Gives LOCK back with that. ROOT_IS_MADE says that there are other volumes in the volume root, which then is
-        not made anew.
-        Returns what is there then, and what was found of an earlier pod that something else took apart, in words.
+        With ROOT_IS_MADE, a missing volume root is an error: there are volumes in it.
+        Returns the objects as they are then, and notices about repairs of an earlier pod.
         """
         names = names_of(owner)
-        in_folder = drawn.volume is not None
+        in_folder = rendered.volume is not None
         preparation = self._prepare_step(owner, objects, root_is_made) if in_folder else None
         if in_folder and _is_bound_to_another(objects):
-            operation.on_step("giving the kept volume to a new claim")
+            operation.on_step("binding the kept volume to a new claim")
             freed = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, freed)
         elif objects.provisioned and objects.volume is not None and objects.claim is None:
             self._provisioned.free(objects.volume, operation)
         if objects.deployment and not is_ours(objects.deployment):
-            # Its strategy and its PID 1 are not ours to merge with; its data and its node port stay.
+            # Its strategy and PID 1 cannot be merged with ours. Its data and node port stay.
             self._kubectl.delete([f"deployment/{names.deployment}"], names.namespace)
             wait_ended(self._kubectl, names, objects.pods, operation.within(TIMEOUT))
-        if objects.namespace and drawn.switched_off:
-            self._kubectl.delete(drawn.switched_off, names.namespace)
+        if objects.namespace and rendered.switched_off:
+            self._kubectl.delete(rendered.switched_off, names.namespace)
         operation.on_step(
             "making the volume folder and applying the manifests" if in_folder else "applying the manifests"
         )
-        # The volume as early and the Deployment as late as can be: each may only be seen after the one before.
-        volume = [] if objects.volume or drawn.volume is None else [drawn.volume]
-        claim = [] if objects.claim else [drawn.claim]
-        to_apply = [*volume, drawn.namespace, *claim, drawn.service, *drawn.policies, drawn.deployment]
-        tie = (
-            self._pin_to_node(objects) if preparation is not None else None
-        )  # which sees to it that the folder is here
+        # In this order: controllers must see the volume before the claim, and the Deployment last.
+        volume = [] if objects.volume or rendered.volume is None else [rendered.volume]
+        claim = [] if objects.claim else [rendered.claim]
+        to_apply = [*volume, rendered.namespace, *claim, rendered.service, *rendered.policies, rendered.deployment]
+        # With a preparation, the folder is on this host.
+        tie = self._pin_to_node(objects) if preparation is not None else None
         trip = RoundTrip()
         folder = trip.add(preparation) if preparation else None
         for step in self._pin_steps(objects, tie) if in_folder else self._note_classes():
             trip.add(step)
         if is_marked_deleted(objects):
             trip.add(self._kubectl.annotate_step(f"namespace/{names.namespace}", names.namespace, DELETED_AT, None))
-        by_hand = self._settings.templates is not None  # those that lfgpods ships are known to be valid
-        applied = trip.add(self._kubectl.apply_step(to_apply, validate=by_hand))
+        is_custom = self._settings.templates is not None  # built-in templates need no validation
+        applied = trip.add(self._kubectl.apply_step(to_apply, validate=is_custom))
         trip.add(lock.release_step(), required=False)
         self._kubectl.send(trip)
         lock.release()
@@ -169,7 +167,7 @@ class PodDeployer:
         return made, recovery_notices(objects, files, kept=folder is not None and folder.result.kept)
 
     def _prepare_step(self, owner: Owner, objects: OwnerObjects, root_is_made: bool) -> Step[folders.Prepared] | None:
-        """The step that makes the volume folder; None where that is somebody's own arrangement, or another node's."""
+        """Return the step that makes the volume folder, or None if its name is not ours or it is on another node."""
         names = names_of(owner)
         root, name = posixpath.split(volume_folder(objects, names, self._settings.volume_root))
         if name != names.namespace or not self._placement.is_here(objects.volume):
@@ -179,7 +177,10 @@ class PodDeployer:
         return folders.prepare_step(root, name, record, expected, sudo=self._settings.sudo)
 
     def _pin_to_node(self, objects: OwnerObjects) -> Object | None:
-        """What ties a volume of a time with one node to the node that its folder is on; None where that is not due."""
+        """Return the spec that pins an unpinned volume to its folder's node, or None if it needs none.
+
+        A volume that was made when the cluster had one node is not pinned.
+        """
         volume = objects.volume
         if volume is None or volume.spec.node_affinity.required.node_selector_terms:
             return None
@@ -192,13 +193,13 @@ class PodDeployer:
         return [self._kubectl.patch_step(_volume_reference(objects.volume), "default", {"spec": tie})]
 
     def _note_classes(self) -> Sequence[Step[Any]]:
-        """The step that notes that there may be volumes of storage classes from now on, if that is not noted yet."""
+        """Return the step that records that the cluster may have provisioned volumes, if it is not recorded yet."""
         if self._reader.has_provisioned:
             return []
         return [self._kubectl.annotate_step(self._reader.lock_namespace, "default", PROVISIONED, "true")]
 
     def check_reach(self, objects: OwnerObjects, spec: PodSpec, operation: Operation) -> None:
-        """Raise KubernetesError, with nothing changed, where no pod like SPEC could be started with its data."""
+        """Raise KubernetesError, with nothing changed, if a pod like SPEC cannot be started with its data."""
         in_folder = spec.storage_class is None
         if not in_folder and objects.volume is None and not is_bound(objects.claim):
             self._placement.check_class(str(spec.storage_class))
@@ -206,7 +207,7 @@ class PodDeployer:
         self._placement.check_reach(objects.volume, grace, in_folder=in_folder)
 
     def retain(self, owner: Owner, objects: OwnerObjects) -> OwnerObjects:
-        """Make a volume of a storage class outlive its claim, once it is bound. Returns OBJECTS with it."""
+        """Make a bound provisioned volume outlive its claim. Returns OBJECTS with the changed volume."""
         spec = storage_class(objects)
         if spec is None or (objects.volume is not None and is_retained(objects.volume, owner)):
             return objects
@@ -217,32 +218,32 @@ class PodDeployer:
         return replace(objects, volume=volume)
 
     def try_retain(self, owner: Owner, objects: OwnerObjects) -> OwnerObjects:
-        """What `retain` returns, or OBJECTS unchanged if that is refused: for callers that only read."""
+        """Call `retain`, or return OBJECTS unchanged if it fails. For callers that only read."""
         try:
             return self.retain(owner, objects)
         except LfgpodsError as error:
-            log.warning("the volume of %s is not kept yet: %s", owner, error.message)
+            log.warning("the volume of %s is not retained yet: %s", owner, error.message)
             return objects
 
-    def label(self, drawn: Manifests, objects: OwnerObjects) -> None:
-        """Put the labels of DRAWN on objects that something else made, and leave the rest of them as it is."""
+    def label(self, rendered: Manifests, objects: OwnerObjects) -> None:
+        """Add the labels of RENDERED to objects that lfgpods did not make. Changes nothing else of them."""
         there = {obj.kind for obj in objects.existing}
-        # The Deployment's labels are lfgpods' own and nothing more: the level of security that a new namespace
-        # demands is not for what already runs in this one.
-        labels = drawn.deployment["metadata"]["labels"]
+        # The Deployment's labels, because the namespace's include a pod security level, which existing pods may not
+        # meet.
+        labels = rendered.deployment["metadata"]["labels"]
         metadata_only = [
             {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {**obj["metadata"], "labels": labels}}
-            for obj in drawn.objects
+            for obj in rendered.objects
             if obj["kind"] in there
         ]
         running, node = ready_pod(objects.pods), self._placement.node_here()
         is_here = bool(running and node and running.spec.node_name == node.name)
-        ties = self._pin_steps(objects, self._pin_to_node(objects) if is_here and drawn.volume else None)
+        ties = self._pin_steps(objects, self._pin_to_node(objects) if is_here and rendered.volume else None)
         self._kubectl.apply(metadata_only, field_manager=LABEL_FIELD_MANAGER, before=ties)
 
 
 def _as_applied(made: OwnerObjects, before: OwnerObjects, tie: Object | None) -> OwnerObjects:
-    """What was MADE, with the volume and claim from BEFORE, and without the status, which is that of earlier pods."""
+    """MADE with the volume and claim from BEFORE, and without the Deployment's status, which is out of date."""
     from lfgpods.kube.objects import with_node_affinity, without_status  # loads msgspec
 
     kept = with_node_affinity(before.volume, tie["nodeAffinity"]) if before.volume and tie else before.volume
@@ -255,7 +256,7 @@ def _as_applied(made: OwnerObjects, before: OwnerObjects, tie: Object | None) ->
 
 
 def _is_bound_to_another(objects: OwnerObjects) -> bool:
-    """Whether the volume waits for a claim that is gone, also where there is a new one of the same name."""
+    """Whether the volume is bound to a claim that is gone, even if a new claim has the same name."""
     bound_to = objects.volume.claim.uid if objects.volume else ""
     return bool(bound_to) and (objects.claim is None or objects.claim.metadata.uid != bound_to)
 
@@ -265,7 +266,7 @@ def _volume_reference(volume: PersistentVolume) -> str:
 
 
 def recovery_notices(before: OwnerObjects, files: str, *, kept: bool) -> tuple[str, ...]:
-    """What somebody else had taken away of a volume with FILES, in words."""
+    """Notices about objects that were missing around a volume with FILES."""
     if before.volume is None and kept:
         return (f"the PersistentVolume was gone; {files} were found and are used again",)
     if before.volume is not None and before.namespace is None:

@@ -1,4 +1,4 @@
-"""exec: an owner's pod is found, a command runs in a shell there, and what became of both is told for certain."""
+"""Runs commands in owners' pods, and reports reliably what became of the command and the pod."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lfgpods.store.store import Store
 
 TOUCH_EVERY = 10.0
-"""Seconds to which the time of a pod's last use is exact."""
+"""How often the time of a pod's last use is stored, in seconds."""
 
 
 class PodExecutor:
-    """Runs commands in the pods of owners; safe for many threads."""
+    """Runs commands in the pods of owners. Thread-safe."""
 
     def __init__(self, reader: PodReader, deployer: PodDeployer, shells: ShellPool, store: Callable[[], Store]) -> None:
         self._reader = reader
@@ -44,7 +44,7 @@ class PodExecutor:
         on_stderr: Sink | None,
         cancelled: threading.Event | None,
     ) -> ExecResult:
-        """See PodManager.exec. A pod that was replaced is looked up anew where nothing can have run in the old one."""
+        """See PodManager.exec. If the remembered pod is gone and nothing ran in it, runs in the current pod."""
         command.check()
         stdout, stderr = bytearray(), bytearray()
         invocation = Invocation(
@@ -62,29 +62,29 @@ class PodExecutor:
         except (TimeLimitError, OutcomeUnknownError) as error:
             error.stdout, error.stderr = bytes(stdout), bytes(stderr)
             if isinstance(error, OutcomeUnknownError) and not error.link_lost:
-                self._tell_of_replacement(owner, pod_name, error)
+                self._check_replaced(owner, pod_name, error)
             raise
         self._touch(owner)
         return ExecResult(code, bytes(stdout), bytes(stderr))
 
-    def _tell_of_replacement(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
-        """Raise an error of its own if the pod in which the command ran is not there any more."""
+    def _check_replaced(self, owner: Owner, pod_name: str, error: OutcomeUnknownError) -> None:
+        """Raise an error with code `pod_replaced` if the command's pod is gone."""
         try:
-            became = self._reader.exit_reason(owner, pod_name)
+            reason = self._reader.exit_reason(owner, pod_name)
         except LfgpodsError:
             return
-        if became is None:
+        if reason is None:
             return
         gone = OutcomeUnknownError(
-            f"outcome unknown: the pod {pod_name} was {became} during the command",
-            "It may have run in part; check what it did before you run it again. The files are kept.",
+            f"outcome unknown: the pod {pod_name} was {reason} during the command",
+            "It may have run in part. Check what it did before you run it again. The files are kept.",
             code="pod_replaced",
         )
         gone.stdout, gone.stderr = error.stdout, error.stderr
         raise gone from error
 
     def _touch(self, owner: Owner) -> None:
-        """Note in the store that OWNER's pod is being used, but for one that was noted a moment ago."""
+        """Store the time of the last use of OWNER's pod, at most once every TOUCH_EVERY seconds."""
         now = time.monotonic()
         if now - self._touched.get(owner, now - TOUCH_EVERY) >= TOUCH_EVERY:
             with log_store_errors():
@@ -92,13 +92,13 @@ class PodExecutor:
                 self._touched[owner] = now
 
     def _remembered_pod(self, owner: Owner) -> str:
-        """The name of the pod that ran when it was last seen. Raises PodNotRunningError where none did."""
+        """Return the name of the pod that ran when last seen. Raises PodNotRunningError if there is none."""
         if pod_name := self._store().running_pod(owner):
             return pod_name
-        raise PodNotRunningError(f"no pod of {owner} is remembered to run", "Ask the cluster.")
+        raise PodNotRunningError(f"the store knows no running pod of {owner}", "Ask the cluster.")
 
     def _running_pod(self, owner: Owner) -> str:
-        """The name of the pod to run a command in. Raises PodNotFoundError or PodNotRunningError that says why not."""
+        """Return the name of the running pod. Raises PodNotFoundError, or PodNotRunningError with the reason."""
         objects = self._reader.read(owner)
         if not objects.exists:
             self._store().forget([owner])
@@ -108,7 +108,7 @@ class PodExecutor:
         if pod.status is State.RUNNING and pod.pod_name:
             return pod.pod_name
         why = f": {pod.reason}" if pod.reason else ""
-        hint = f"Bring it back: lfgpods create {owner.option}"
+        hint = f"Start it again: lfgpods create {owner.option}"
         if pod.status is State.UNKNOWN:
-            hint = "The files are kept, and it runs again once its node answers: kubectl get nodes"
+            hint = "The files are kept. The pod runs again once its node answers; see kubectl get nodes."
         raise PodNotRunningError(f"the pod of {owner} is {pod.status}{why}", hint)

@@ -1,6 +1,6 @@
-"""One owner's pod from its making to its end: ensure, delete, status.
+"""The life of one owner's pod: ensure, delete, status.
 
-The cluster is the truth and the store remembers. Each use case can be repeated after whatever happened before.
+The cluster is the source of truth; the store is a memory. Every operation can be repeated after any failure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a caller of `ensure` asked for."""
+    """The arguments of `ensure`."""
 
     request: Request
     conversation_id: str | None
@@ -45,7 +45,7 @@ class _Wanted:
 
 
 class PodLifecycle:
-    """Creates, deletes and shows the pod of one owner. Safe for many threads."""
+    """Creates, deletes and shows the pod of one owner. Thread-safe."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class PodLifecycle:
         timeout: float | None = None,
         on_step: OnStep = silent,
     ) -> Pod:
-        """OWNER's running pod: the one that is there, or one that is made or brought back on the same volume.
+        """Return OWNER's running pod. Creates it, or starts it again on its volume, if there is none.
 
-        Where a pod runs and REQUEST asks for something else, the pod is returned as it is with `differences`,
-        and changed only with UPDATE. TIMEOUT in seconds bounds the wait for the pod; without WAIT there is none.
+        If a pod runs but REQUEST asks for something else, UPDATE changes it; otherwise it stays and `differences` says
+        what differs. TIMEOUT limits the wait for the pod, in seconds; without WAIT, returns before it is ready.
         """
         wanted = _Wanted(request, conversation_id, update, wait)
         spec = request.over(self._settings.defaults)
@@ -85,7 +85,7 @@ class PodLifecycle:
         operation = Operation(self._settings.timeout if timeout is None else timeout, on_step)
         remembered = self._store().find(owner)
         pod_name = remembered.pod_name if remembered else None
-        on_step("looking at what is there")
+        on_step("reading the current state")
         if pod_name is not None:
             objects = self._reader.read(owner, pod_name)
             if not is_marked_deleted(objects) and (running := self._existing_pod(owner, wanted, objects)):
@@ -110,15 +110,15 @@ class PodLifecycle:
     def delete(
         self, owner: Owner, *, purge: bool = False, timeout: float = TIMEOUT, on_step: OnStep = silent
     ) -> Deletion:
-        """Take OWNER's pod away and keep the data; with PURGE the data and every trace of it too.
+        """Delete OWNER's pod and keep the data; with PURGE, remove the data too.
 
-        Works from any state and may be repeated. Raises PodNotFoundError when there is nothing at all, not even
-        a record; TimeLimitError when something in the cluster holds on for longer than TIMEOUT seconds.
+        Works in any state and can be repeated. Raises PodNotFoundError if there is nothing to delete, not even a
+        record, and TimeLimitError if something still exists after TIMEOUT seconds.
         """
         known = self._store().find(owner)
-        on_step("looking at what is there")
+        on_step("reading the current state")
         with self._reader.locked(owner, Operation(timeout, on_step)) as (lock, objects):
-            operation = Operation(timeout, on_step)  # the deletion has all of it, however long the lock took
+            operation = Operation(timeout, on_step)  # the full timeout, however long the lock took
             pod = self._reader.pod(owner, objects)
             if not (objects.exists or known or (purge and self._remover.has_folder(owner))):
                 raise no_such_pod(owner)
@@ -141,9 +141,9 @@ class PodLifecycle:
         return Deletion(owner, pod.namespace, pod.volume, purged=purge)
 
     def status(self, owner: Owner) -> Pod:
-        """OWNER's pod as the cluster has it now; as remembered and `unknown` when nobody answers.
+        """Return OWNER's pod as it is in the cluster, and update the store.
 
-        Raises PodNotFoundError when there is none, and puts the store right either way.
+        If the cluster cannot be reached, returns the stored pod as `unknown`. Raises PodNotFoundError if there is none.
         """
         remembered = self._store().find(owner)
         try:
@@ -166,10 +166,10 @@ class PodLifecycle:
         lock: OwnerLock,
         operation: Operation,
     ) -> Pod:
-        """Apply the manifests of the pod that is WANTED, release LOCK, and wait until the pod is ready, if asked to."""
+        """Apply the manifests of the WANTED pod, release LOCK and, if asked to, wait until the pod is ready."""
         pod = self._reader.pod(owner, objects)
         spec, differences = plan_update(wanted.request, pod.spec, objects)
-        drawn = self._deployer.render(owner, spec, wanted.conversation_id or pod.conversation_id, objects)
+        rendered = self._deployer.render(owner, spec, wanted.conversation_id or pod.conversation_id, objects)
         action = Action.UPDATE if pod.status is State.RUNNING else Action.CREATE
         intent = replace(pod, status=State.CREATING, reason="", spec=spec, pod_name=None)
         root_is_made = self._store().has_volumes_in(self._settings.volume_root)
@@ -177,20 +177,20 @@ class PodLifecycle:
             self._store().remember(intent)
             lock.check()
             self._shells.close(pod.namespace)
-            made, notices = self._deployer.apply(owner, drawn, objects, lock, operation, root_is_made=root_is_made)
+            made, notices = self._deployer.apply(owner, rendered, objects, lock, operation, root_is_made=root_is_made)
             if wanted.wait:
-                of_class = drawn.volume is None
+                of_class = rendered.volume is None
                 try:
                     ready = wait_ready(
                         self._reader.kubectl,
                         names_of(owner),
-                        drawn.revision,
+                        rendered.revision,
                         operation.at_least(1.0),
                         provisioned=of_class,
                         grace=self._settings.start_grace,
                     )
                 except LfgpodsError:
-                    self._deployer.try_retain(owner, made)  # the pod may come up yet, and files into its volume
+                    self._deployer.try_retain(owner, made)  # the pod may still start and write files
                     raise
                 made = replace(made, pods=(ready,))
             made = self._deployer.retain(owner, made)
@@ -198,7 +198,7 @@ class PodLifecycle:
         return replace(pod, differences=differences, notices=notices)
 
     def _existing_pod(self, owner: Owner, wanted: _Wanted, objects: OwnerObjects) -> Pod | None:
-        """Return the pod, with its differences from what is WANTED, if it runs and is not to be changed."""
+        """Return the pod with its differences from WANTED, or None if it does not run or has to be changed."""
         pod = self._reader.pod(owner, objects)
         if pod.status is not State.RUNNING:
             return None
@@ -207,15 +207,15 @@ class PodLifecycle:
         if differences and wanted.update:
             return None
         if not is_managed(objects.namespace):
-            drawn = self._deployer.render(owner, pod.spec, wanted.conversation_id or pod.conversation_id, objects)
-            self._deployer.label(drawn, objects)
+            rendered = self._deployer.render(owner, pod.spec, wanted.conversation_id or pod.conversation_id, objects)
+            self._deployer.label(rendered, objects)
         return replace(save(self._store(), pod), differences=differences)
 
 
 def render(
     settings: Settings, owner: Owner, request: Request = Request(), *, conversation_id: str | None = None
 ) -> tuple[Object, ...]:
-    """The objects that a first create of OWNER's pod would apply. Touches nothing, connects to nothing."""
+    """Return the objects that a first create of OWNER's pod would apply. Changes nothing, never connects."""
     _check_conversation(conversation_id)
     return manifests.render(
         owner,
@@ -230,6 +230,6 @@ def render(
 
 
 def _check_conversation(id: str | None) -> None:
-    """Raise UsageError for what can name no conversation; it is written down beside the project's id."""
+    """Raise UsageError if ID is not a valid conversation id."""
     if id is not None:
         Owner.conversation(id)

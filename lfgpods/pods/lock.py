@@ -1,8 +1,8 @@
-"""One caller at a time for each owner, on however many machines: a Lease in the cluster is the lock.
+"""A lock for each owner, across machines. A Lease in the cluster is the lock.
 
-It works as client-go's leader election does: the holder creates the Lease, renews it from a thread, and deletes it. A
-Lease whose holder is gone is taken over: at once if its process is known to be dead, else once nobody has renewed it
-for its duration. The lock is held while an owner's objects are read and changed, not while a pod starts.
+It works like client-go's leader election: the holder creates the Lease, renews it in a thread and deletes it. Another
+caller takes over an abandoned Lease: at once if the holder's process is known to be dead, otherwise when it has not
+been renewed for its duration. The lock is held while an owner's objects are read and changed, not while a pod starts.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ PROCESS = "lfgpods.io/process"
 LEASE_SECONDS = 20
 RENEW_EVERY = 6.0
 RELEASE_GRACE = 1.0
-"""Seconds that the last command of a holder that was killed, or gave its lock back, is given to end on the host."""
+"""How long the last command of a killed holder may still run on the host, in seconds."""
 _POLL = (0.1, 0.2, 0.4, 0.8)
 
 log = logging.getLogger(__name__)
 
 _held_tokens: set[str] = set()
-"""The tokens of the locks that this process holds; a Lease of this process with another token was left by an error."""
+"""Tokens of the locks that this process holds. A Lease of this process with another token was left by an error."""
 
 
 class OwnerLock:
-    """The lock of one owner's objects, for which OPERATION waits. Its Lease is in NAMESPACE."""
+    """The lock for one owner's objects. Its Lease is in NAMESPACE; OPERATION limits the wait for it."""
 
     def __init__(
         self, kubectl: Kubectl, names: Names, operation: Operation, *, namespace: str, instance: str | None = None
@@ -64,10 +64,9 @@ class OwnerLock:
         self._renewer = threading.Thread(target=self._renew, name="lfgpods-lock", daemon=True)
 
     def take(self, references: Sequence[str]) -> list[KubeObject]:
-        """Wait for the lock and take it. Returns the objects of REFERENCES as they are once it is held.
+        """Take the lock, waiting for it if necessary. Returns the objects of REFERENCES, read under the lock.
 
-        Taking and reading are one round trip. Raises TimeLimitError, which names the holder, if the operation's
-        time is over, and KubernetesError if the cluster refuses.
+        A free lock takes one round trip. Raises TimeLimitError with the holder's name if OPERATION runs out of time.
         """
         _held_tokens.add(self._token)
         try:
@@ -79,7 +78,7 @@ class OwnerLock:
         return found
 
     def release(self) -> None:
-        """Give the lock back, unless `release_step` has. Raises nothing: a Lease that stays expires."""
+        """Release the lock, unless `release_step` did. Never raises: a Lease that stays expires."""
         if not self._released.is_set():
             try:
                 self._kubectl.delete_selected(*self._selection)
@@ -89,7 +88,7 @@ class OwnerLock:
         self._renewer.join()
 
     def release_step(self) -> Step[None]:
-        """The step that gives the lock back, to follow the last change in its round trip."""
+        """Return the step that releases the lock. Add it after the last change of a round trip."""
         step = self._kubectl.delete_selected_step(*self._selection)
 
         def parse(completed: Completed) -> None:
@@ -103,11 +102,11 @@ class OwnerLock:
         _held_tokens.discard(self._token)
 
     def check(self) -> None:
-        """Raise KubernetesError unless the lock is still held. Call it before what cannot be undone."""
-        if self._released.is_set() or _clock_that_counts_sleep() - self._renewed > LEASE_SECONDS:
+        """Raise KubernetesError unless the lock is still held. Call it before any step that cannot be undone."""
+        if self._released.is_set() or _boot_time() - self._renewed > LEASE_SECONDS:
             raise KubernetesError(
-                f"the lock of {self._names.namespace} was lost on the way",
-                "The cluster did not answer for a while. Do the same again; it goes on where this ended.",
+                f"the lock of {self._names.namespace} was lost",
+                "The cluster did not answer for a while. Run the same command again; it finishes what is left.",
                 code="lock_lost",
             )
 
@@ -115,7 +114,7 @@ class OwnerLock:
         seen: tuple[str, float] | None = None
         polls = iter(_POLL)
         while True:
-            asked = _clock_that_counts_sleep()
+            asked = _boot_time()
             try:
                 trip = RoundTrip()
                 created = trip.add(self._kubectl.create_step(self._lease()))
@@ -130,20 +129,20 @@ class OwnerLock:
             if held is not None:
                 version = held.metadata.resource_version
                 if seen is None or seen[0] != version:
-                    seen = (version, _clock_that_counts_sleep())
-                asked = _clock_that_counts_sleep()
+                    seen = (version, _boot_time())
+                asked = _boot_time()
                 if _is_abandoned(held, asked - seen[1]) and (taken := self._take_over(held)):
                     self._released.wait(RELEASE_GRACE)
                     found_now = self._kubectl.get(references, self._names.namespace)
                     self._note_renewal(taken, asked)
                     return found_now
-            holder = _holder(held) if held else "somebody"
+            holder = _holder(held) if held else "another caller"
             may_expire = held is not None and processes.is_alive(_process(held)) is None
             if self._operation.left <= (-LEASE_SECONDS - _POLL[-1] if may_expire else 0):
                 waited = f"{self._operation.seconds:.0f} s"
                 raise TimeLimitError(
-                    f"{holder} is changing {self._names.namespace}, and has not ended within {waited}",
-                    "Wait for it, or end it; a lock whose holder is gone is taken over by itself.",
+                    f"{holder} is still changing {self._names.namespace} after {waited}",
+                    "Wait for it or stop it. The lock of a dead process is taken over automatically.",
                 )
             self._operation.on_step(f"waiting for {holder}")
             self._released.wait(next(polls, _POLL[-1]))
@@ -152,7 +151,7 @@ class OwnerLock:
         return of_kind(self._kubectl.get([f"lease/{self._name}"], self._namespace), "Lease")
 
     def _take_over(self, held: Lease) -> KubeObject | None:
-        """The abandoned Lease, now ours; None where somebody else was first."""
+        """Take over the abandoned Lease. Returns None if another caller was first."""
         log.info("taking over the lock of %s from %s, which is gone", self._names.namespace, _holder(held))
         wanted = self._lease()
         wanted["metadata"]["resourceVersion"] = held.metadata.resource_version
@@ -164,15 +163,15 @@ class OwnerLock:
             return None
 
     def _note_renewal(self, lease: KubeObject, asked: float) -> None:
-        """Note the Lease as it is now. Its duration counts from when the request was sent, at ASKED."""
+        """Store the Lease's version. Its duration counts from ASKED, when the request was sent."""
         self._version = lease.metadata.resource_version
         self._renewed = asked
 
     def _renew(self) -> None:
-        """Renew the Lease until it is given back; where that fails, `check` will say so."""
+        """Renew the Lease until it is released. If that fails, `check` raises."""
         while not self._released.wait(RENEW_EVERY):
             renewal = {"metadata": {"resourceVersion": self._version}, "spec": {"renewTime": _now()}}
-            asked = _clock_that_counts_sleep()
+            asked = _boot_time()
             try:
                 self._note_renewal(self._kubectl.patch(f"lease/{self._name}", self._namespace, renewal), asked)
             except LfgpodsError as error:
@@ -180,20 +179,20 @@ class OwnerLock:
                 if lost:
                     self._renewed = float("-inf")
                 if self._released.wait(RELEASE_GRACE):
-                    return  # given back meanwhile
+                    return  # released meanwhile
                 log.warning("the lock of %s could not be renewed: %s", self._names.namespace, error.message)
                 if lost:
                     return
 
     def _is_still_ours(self) -> bool:
-        """Look again: the answer to a renewal of our own may have been lost."""
+        """Read the Lease again: an earlier renewal may have succeeded although its answer was lost."""
         try:
             for lease in self._leases():
                 if label(lease, HOLDER) == self._token:
                     self._version = lease.metadata.resource_version
                     return True
         except LfgpodsError:
-            return True  # nobody knows; the next renewal tells
+            return True  # unknown; the next renewal will tell
         return False
 
     @property
@@ -220,15 +219,15 @@ class OwnerLock:
         }
 
 
-def _clock_that_counts_sleep() -> float:
-    """A clock that nobody sets, and that goes on while the machine sleeps, where the system has one."""
+def _boot_time() -> float:
+    """A monotonic clock that counts time asleep, if the system has one."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 def is_orphan(lease: Lease) -> bool:
-    """Whether the process that a Lease names is known to be dead, or is this one and does not hold it."""
+    """Whether the Lease's process is known to be dead, or is this process and does not hold the lock."""
     process = _process(lease)
     if process == processes.this_process():
         return label(lease, HOLDER) not in _held_tokens
@@ -240,16 +239,16 @@ def _process(lease: Lease) -> str:
 
 
 def _is_abandoned(lease: Lease, unchanged: float) -> bool:
-    """Whether the Lease may be taken over, given for how many seconds nobody was seen to renew it.
+    """Whether the Lease may be taken over after UNCHANGED seconds without a renewal.
 
-    No clock of another machine is trusted.
+    UNCHANGED is measured here, because other machines' clocks may be wrong.
     """
     duration = lease.spec.lease_duration_seconds
     return is_orphan(lease) or unchanged > (LEASE_SECONDS if duration is None else duration)
 
 
 def _holder(lease: Lease) -> str:
-    return lease.spec.holder_identity or "somebody"
+    return lease.spec.holder_identity or "another caller"
 
 
 def _now() -> str:

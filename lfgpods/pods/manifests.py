@@ -1,7 +1,7 @@
-"""From templates to the objects of an owner, each checked to be what its name says. No network.
+"""Render templates to an owner's objects and check each of them. No network.
 
-A template is rendered in a sandbox with strict undefined values, parsed, checked and normalised; what leaves
-here is data, so no value can break out of the place where a template put it.
+A template is rendered in a sandbox, where an undefined value is an error. The result is parsed and checked, so no value
+can break out of its place in the template.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ BUILTIN_TEMPLATES = next(
 
 @dataclass(frozen=True)
 class Manifests:
-    """An owner's objects, in the order in which they are to be made."""
+    """An owner's objects, in the order in which they must be created."""
 
     namespace: Object
     volume: Object | None
-    """None where the cluster makes it."""
+    """None for a provisioned volume."""
     claim: Object
     service: Object
     policies: tuple[Object, ...]
-    """What keeps the namespace from others, as far as it is switched on. The quota is the last: until Kubernetes has
-    counted for the first time, it refuses everything, and only the pod, which comes after, is tried again."""
+    """The enabled policies of the namespace. The quota is last: until Kubernetes has counted the first time, it refuses
+    everything, and of the later objects only the pod is retried."""
     deployment: Object
     switched_off: tuple[str, ...]
-    """The policies that must not be there, as `kind/name`."""
+    """The disabled policies as `kind/name`, to be deleted."""
 
     @property
     def objects(self) -> tuple[Object, ...]:
@@ -51,12 +51,12 @@ class Manifests:
 
     @property
     def revision(self) -> str:
-        """Tells the pods of this Deployment from those of an earlier one."""
+        """A hash that distinguishes the pods of this Deployment from earlier ones."""
         return str(self.deployment["spec"]["template"]["metadata"]["annotations"][REVISION])
 
 
 def prepare(templates: Path | None) -> None:
-    """Do ahead of `render` most of what takes it time. What is wrong with a template is for `render` to say."""
+    """Load templates ahead of `render`, to save time. Leaves errors to `render`."""
     import jinja2
     import yaml  # noqa: F401
 
@@ -80,16 +80,16 @@ def render(
     kept_volume: str | None = None,
     instance: str | None = None,
 ) -> Manifests:
-    """Render OWNER's objects; a file in TEMPLATES replaces the built-in one of the same name.
+    """Render OWNER's objects. A file in TEMPLATES replaces the built-in one with the same name.
 
-    POD_CIDRS are the networks of the cluster's pods as its nodes tell them; those of HARDENING win over them.
-    AFFINITY ties the volume folder to its node; KEPT_VOLUME is the name of a provisioned volume to be claimed again.
-    INSTANCE is the installation that the labels name.
-    Raises TemplateError, and UsageError for a pod that HARDENING does not allow.
+    POD_CIDRS are the pod networks of the cluster; those in HARDENING take precedence.
+    AFFINITY pins the volume folder to its node. KEPT_VOLUME names a provisioned volume to claim again.
+    INSTANCE is the installation in the labels.
+    Raises TemplateError, and UsageError if HARDENING does not allow the pod.
     """
     if hardening.pod_security == "restricted" and not spec.restricted:
         raise UsageError(
-            f"the pod of {owner} is not restricted, and LFGPODS_POD_SECURITY allows no other",
+            f"the pod of {owner} is not restricted, but LFGPODS_POD_SECURITY requires it",
             "Create it with --restricted, or set LFGPODS_POD_SECURITY to baseline.",
             code="not_restricted",
         )
@@ -135,7 +135,7 @@ def render(
 
 
 def _outside(pod_cidrs: Iterable[str]) -> list[Object]:
-    """The blocks of all addresses but those in POD_CIDRS; none of a family of which no network is known."""
+    """Return the address blocks outside POD_CIDRS. Omits an address family without a known network."""
     networks = [ipaddress.ip_network(cidr, strict=False) for cidr in pod_cidrs]
     v4 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv4Network))
     v6 = ipaddress.collapse_addresses(one for one in networks if isinstance(one, ipaddress.IPv6Network))
@@ -166,10 +166,10 @@ def _render_one(
         reason = " ".join(str(error).split())
         raise TemplateError(f"the template {file} cannot be rendered: {reason}", _HINT) from error
     if not isinstance(obj, dict):
-        raise TemplateError(f"the template {file} gives {len(documents)} documents, not one object", _HINT)
+        raise TemplateError(f"the template {file} renders {len(documents)} documents, not one object", _HINT)
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
-        raise TemplateError(f"the template {file} gives an object without metadata", _HINT)
+        raise TemplateError(f"the template {file} renders an object without metadata", _HINT)
     namespaced = kind not in ("Namespace", "PersistentVolume")
     _expect(file, "apiVersion", obj.get("apiVersion"), api_version)
     _expect(file, "kind", obj.get("kind"), kind)
@@ -190,7 +190,7 @@ def _check_storage(
     affinity: Object | None,
     kept_volume: str | None,
 ) -> None:
-    """Check the fields on which the safety of the data rests."""
+    """Check the fields that keep the data safe."""
     named = _at(manifests.claim, "spec", "volumeName")
     if storage_class is not None:
         claim = "provisioned-claim.yaml.j2"
@@ -208,7 +208,7 @@ def _check_storage(
 
 
 def _check_bindings(manifests: Manifests, names: Names) -> None:
-    """Check the fields on which the finding of the pod rests."""
+    """Check the fields by which the pod is found."""
     selector = {"app": names.namespace}
     deployment = "deployment.yaml.j2"
     _expect(deployment, "spec.replicas", _at(manifests.deployment, "spec", "replicas"), 1)
@@ -221,7 +221,7 @@ def _check_bindings(manifests: Manifests, names: Names) -> None:
 
 
 def _check_policy(policy: Object) -> None:
-    """Check that a policy that is switched on says anything at all."""
+    """Check that an enabled policy is not empty."""
     match policy["kind"]:
         case "NetworkPolicy":
             file = "network-policy.yaml.j2"
@@ -233,7 +233,7 @@ def _check_policy(policy: Object) -> None:
             _expect("resource-quota.yaml.j2", "any spec.hard", bool(_at(policy, "spec", "hard")), True)
 
 
-_HINT = "Compare it with the built-in one; LFGPODS_TEMPLATES names the folder of your own."
+_HINT = "Compare your template in LFGPODS_TEMPLATES with the built-in one."
 
 
 def _at(obj: Any, *keys: str) -> Any:
@@ -244,10 +244,10 @@ def _at(obj: Any, *keys: str) -> Any:
 
 def _expect(file: str, what: str, found: object, expected: object) -> None:
     if found != expected:
-        raise TemplateError(f"the template {file} gives {what} {found!r}, not {expected!r}", _HINT)
+        raise TemplateError(f"the template {file} renders {what} {found!r}, not {expected!r}", _HINT)
 
 
 def _expect_all(file: str, what: str, found: object, expected: Mapping[str, str]) -> None:
     for key, value in expected.items():
         if not isinstance(found, dict) or found.get(key) != value:
-            raise TemplateError(f"the template {file} leaves out the {what} {key}={value}", _HINT)
+            raise TemplateError(f"the template {file} omits the {what} {key}={value}", _HINT)

@@ -1,4 +1,4 @@
-"""One owner's objects as the cluster has them, and what their labels, annotations and specs say. Pure."""
+"""One owner's objects in the cluster, and what their labels, annotations and specs say. No I/O."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class OwnerObjects:
     service: kube.Service | None = None
     pods: tuple[kube.Pod, ...] = ()
     nodes: tuple[Node, ...] = ()
-    """The cluster's nodes, if one of them may be the reason why a pod does not run, and this account may see them."""
+    """The cluster's nodes, if one may be why the pod does not run and this account may list them."""
 
     @property
     def provisioned(self) -> bool:
-        """Whether the cluster made the volume. A volume that lfgpods made has a name of its own."""
+        """Whether the volume was provisioned. A volume that lfgpods made has its own name."""
         if self.claim is not None and (name := self.claim.spec.volume_name):
             return name != Names(self.claim.metadata.namespace).volume
         if self.volume is not None and (claim := self.volume.spec.claim_ref):
@@ -65,14 +65,14 @@ _FIELDS = {
 
 
 def owner_objects(objects: Iterable[kube.KubeObject]) -> OwnerObjects:
-    """OBJECTS, which are all of one owner, by their kinds."""
+    """Sort OBJECTS of one owner by kind."""
     objects = list(objects)
     found: dict[str, Any] = {_FIELDS[obj.kind]: obj for obj in objects if obj.kind in _FIELDS}
     return OwnerObjects(**found, pods=tuple(of_kind(objects, "Pod")))
 
 
 def group_by_namespace(objects: Iterable[kube.ListedObject]) -> dict[str, list[kube.ListedObject]]:
-    """OBJECTS by namespace: a volume's is that of its claim, and a namespace's is itself."""
+    """Group OBJECTS by namespace. A volume counts as in its claim's namespace."""
     groups: dict[str, list[kube.ListedObject]] = {}
     for obj in objects:
         if obj.kind == "Namespace":
@@ -86,13 +86,13 @@ def group_by_namespace(objects: Iterable[kube.ListedObject]) -> dict[str, list[k
 
 
 def recorded_spec(objects: OwnerObjects) -> PodSpec | None:
-    """The pod's spec as the annotations record it; None if none can be read."""
+    """Return the pod's spec from the annotations, or None if there is none."""
     records = (read_spec(obj) for obj in (objects.namespace, objects.volume, objects.claim) if obj)
     return next(filter(None, records), None)
 
 
 def storage_class(objects: OwnerObjects) -> str | None:
-    """The storage class of the volume, also if it is yet to be made; None for a folder of the host."""
+    """Return the storage class of the volume, even if it is still being provisioned; None for a host folder."""
     volume, claim = objects.volume, objects.claim
     if objects.provisioned:
         of_class = volume.spec.storage_class_name if volume else claim.spec.storage_class_name if claim else None
@@ -104,7 +104,7 @@ def storage_class(objects: OwnerObjects) -> str | None:
 
 
 def volume_place(objects: OwnerObjects, names: Names, volume_root: str, of_class: str | None) -> str:
-    """Where the data is, for people: a folder of the host, or the name of the volume OF_CLASS or of its claim."""
+    """Return where the data is, for display: a host folder, or the name of the provisioned volume or its claim."""
     if of_class is None:
         return volume_folder(objects, names, volume_root)
     bound = objects.claim.spec.volume_name if objects.claim else ""
@@ -113,7 +113,7 @@ def volume_place(objects: OwnerObjects, names: Names, volume_root: str, of_class
 
 
 def volume_folder(objects: OwnerObjects, names: Names, volume_root: str) -> str:
-    """Where the data is: the PersistentVolume's folder, or the folder that a new one would get."""
+    """Return the PersistentVolume's folder, or the folder that a new one would get."""
     path = objects.volume.spec.host_path.path if objects.volume else ""
     return path or names.folder(volume_root)
 
@@ -124,14 +124,14 @@ def is_marked_deleted(objects: OwnerObjects) -> bool:
 
 
 def not_the_owner(message: str) -> KubernetesError:
-    """The error for objects that are not proven to be the owner's."""
+    """Return the error for objects that are not proven to be the owner's."""
     return KubernetesError(
         message,
-        "Nothing was changed. Look at it with kubectl, and delete by hand what is really yours.",
+        "Nothing was changed. Check it with kubectl, and delete by hand what is yours.",
         code="not_the_owner",
     )
 
 
 def is_bound(claim: kube.PersistentVolumeClaim | None) -> bool:
-    """Whether CLAIM is there and has a volume."""
+    """Whether CLAIM exists and has a volume."""
     return claim is not None and bool(claim.spec.volume_name)

@@ -1,7 +1,4 @@
-"""Where a pod can run: the nodes as they are now, the one that has the volume folders, and the storage classes.
-
-A create asks for both while it takes the lock, see `look_ahead`.
-"""
+"""Where a pod can run: the cluster's nodes, the node with the volume folders, and the storage classes."""
 
 from __future__ import annotations
 
@@ -34,14 +31,14 @@ if TYPE_CHECKING:
     from lfgpods.kube.objects import PersistentVolume
 
 NODE_CACHE_TTL = 15.0
-"""How long node data may be reused, in seconds. Problems are checked again before they are reported."""
+"""How long node data may be reused, in seconds. Problems are re-checked before they are reported."""
 _POLL = 1.0
 _NODES, _CLASSES = "nodes", "storageclasses"
 _CLASS = "storageclass.storage.k8s.io/"
 
 
 class Placement:
-    """The nodes and storage classes that kubectl on HOST sees; an account that may not look sees none."""
+    """The nodes and storage classes that kubectl on HOST sees. An account without the right sees none."""
 
     def __init__(self, kubectl: Kubectl, host: Host, settings: Settings) -> None:
         self._kubectl = kubectl
@@ -50,16 +47,16 @@ class Placement:
         hardening = settings.hardening
         self._networks = hardening.pod_cidrs or (None if hardening.network_policy else ())
         self._nodes: tuple[Node, ...] = ()
-        self._looked = float("-inf")
-        self._looking = threading.Lock()
+        self._refreshed = float("-inf")
+        self._refreshing = threading.Lock()
         self._classes: frozenset[str] = frozenset()
         self._forbidden: set[str] = set()
-        self._called: frozenset[str] | None = None
+        self._cached_host_names: frozenset[str] | None = None
 
-    def look_ahead(self, storage_class: str | None) -> None:
-        """Ask for what a create with a volume of STORAGE_CLASS, or with a folder, will need to know.
+    def prefetch(self, storage_class: str | None) -> None:
+        """Query what a create with STORAGE_CLASS, or with a folder, will need.
 
-        Raises nothing: what got no answer is asked for again when it is needed.
+        Never raises: a query without an answer is repeated when the answer is needed.
         """
         with suppress(LfgpodsError):
             if self._needs_nodes(in_folder=storage_class is None):
@@ -69,19 +66,19 @@ class Placement:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """The networks of the cluster's pods: those of the settings, else what the nodes tell."""
+        """The pod networks from the settings, or otherwise from the nodes."""
         return self._networks if self._networks is not None else networks_of(self.nodes())
 
     def nodes(self, *, within: float = float("inf")) -> tuple[Node, ...]:
-        """The nodes as they were at most WITHIN seconds ago; none where this account may not look."""
-        with self._looking:
-            if time.monotonic() - self._looked > within or self._looked < 0:
+        """Return node data at most WITHIN seconds old, or no nodes if this account may not list them."""
+        with self._refreshing:
+            if time.monotonic() - self._refreshed > within or self._refreshed < 0:
                 self._nodes = read_nodes(self._listed(_NODES, f"jsonpath={JSONPATH}")) or self._nodes
-                self._looked = time.monotonic()
+                self._refreshed = time.monotonic()
             return self._nodes
 
     def check_class(self, name: str) -> None:
-        """Raise KubernetesError where the cluster has no storage class NAME."""
+        """Raise KubernetesError if the cluster has no storage class NAME."""
         if name not in self._classes:
             self._list_classes()
         if name in self._classes or _CLASSES in self._forbidden:
@@ -89,7 +86,7 @@ class Placement:
         there = ", ".join(sorted(self._classes))
         raise KubernetesError(
             f"the cluster has no storage class {name}",
-            f"Nothing was changed. There are: {there}." if there else "Nothing was changed. It has none at all.",
+            f"Nothing was changed. Use one of: {there}." if there else "Nothing was changed. The cluster has none.",
             code="no_such_storage_class",
         )
 
@@ -98,24 +95,24 @@ class Placement:
         self._classes = frozenset(line.removeprefix(_CLASS) for line in lines if line.startswith(_CLASS))
 
     def folder_node(self) -> Node | None:
-        """The node that the volume folders are on; None on a cluster with one node, which needs no telling apart.
+        """Return the node with the volume folders, or None if the cluster has only one node.
 
-        Raises KubernetesError where there are several, and it cannot be told which it is.
+        Raises KubernetesError if there are several nodes and this one cannot be determined.
         """
         nodes, named = self.nodes(), self._settings.node
         if named is None and len(nodes) < 2:
             return None
         if not nodes:
             raise KubernetesError(
-                f"LFGPODS_NODE is {named}, and this account may not see the cluster's nodes",
-                "Nothing was changed. Let it get and list nodes, or leave LFGPODS_NODE out on a cluster with one node.",
+                f"LFGPODS_NODE is {named}, but this account may not list nodes",
+                "Nothing was changed. Allow it to get and list nodes. On a cluster with one node, unset LFGPODS_NODE.",
                 code="forbidden",
             )
         node = node_of_host(nodes, named, () if named else self._host_names())
         return node if len(nodes) > 1 else None
 
     def is_here(self, volume: PersistentVolume | None) -> bool:
-        """Whether the folder of VOLUME is on the host. Raises KubernetesError where that cannot be told."""
+        """Whether the folder of VOLUME is on this host. Raises KubernetesError if that cannot be determined."""
         tied = nodes_of(volume)
         if tied is None:
             return True
@@ -123,16 +120,16 @@ class Placement:
         return here is None or here.hostname in tied
 
     def node_here(self) -> Node | None:
-        """The node that the volume folders are on, as far as it is known."""
+        """Return the node with the volume folders, or None if it is unknown."""
         try:
             return self.folder_node() or next(iter(self.nodes()), None)
         except KubernetesError:
             return None
 
     def check_reach(self, volume: PersistentVolume | None, operation: Operation, *, in_folder: bool) -> None:
-        """Return once a pod can be started where VOLUME, or with IN_FOLDER a folder that is to be made, is reached.
+        """Wait until a pod can start on a node that reaches VOLUME, or with IN_FOLDER, the new volume folder.
 
-        Raises KubernetesError, with cause and remedy, if there is trouble until the time of OPERATION is over.
+        Raises KubernetesError with the cause if OPERATION runs out of time.
         """
         within = NODE_CACHE_TTL
         while nodes := self._candidates(volume, in_folder, within):
@@ -155,11 +152,11 @@ class Placement:
         return in_folder or self._networks is None
 
     def _host_names(self) -> frozenset[str]:
-        if self._called is None:
+        if self._cached_host_names is None:
             told = run(self._host, host_names_command()).stdout.decode(errors="replace")
             ssh = self._settings.ssh
-            self._called = read_host(told) | ({ssh.host} if ssh else frozenset())
-        return self._called
+            self._cached_host_names = read_host(told) | ({ssh.host} if ssh else frozenset())
+        return self._cached_host_names
 
     def _listed(self, kind: str, form: str) -> str:
         if kind in self._forbidden:
@@ -178,7 +175,7 @@ def _out_of_reach(nodes: Sequence[Node], volume: PersistentVolume | None, troubl
     silent = any(not node.answers for node in usable) or not usable
     cause, _, remedy = trouble.partition("; ")
     return KubernetesError(
-        f"the pod cannot be started where its data is: {cause}",
-        f"Nothing was changed, and the files are kept: {remedy}; then create again.",
+        f"the pod cannot start on the node with its data: {cause}",
+        f"Nothing was changed, and the files are kept. To fix it: {remedy}; then create again.",
         code="node_unreachable" if silent else "node_cordoned",
     )

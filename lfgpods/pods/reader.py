@@ -1,8 +1,4 @@
-"""An owner's objects in the cluster and on the host: read together, applied, labelled, taken away.
-
-Brings manifests, kubectl and volume folders together, and knows nothing of the store. Whatever changes an owner's
-objects is called under its lock.
-"""
+"""Reads an owner's objects in the cluster, with or without its lock. Changes nothing, does not use the store."""
 
 from __future__ import annotations
 
@@ -42,15 +38,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KINDS = ("pods", "deployments", "persistentvolumes", "services", "namespaces")
-"""What tells of every owner's pod; the longest first, as they are listed side by side."""
+"""The kinds that describe every owner's pod, longest list first, because they are listed in parallel."""
 SINGLE_LIST_MAX_OWNERS = 30
-"""Owners up to which one kubectl for all of their objects is faster than one for each kind."""
+"""Up to this many owners, one kubectl for all kinds is faster than one for each kind."""
 NODE_STATUS_TTL = 2.0
-"""Seconds for which what the nodes told of themselves counts as what they are now."""
+"""How long node data may be reused in a status, in seconds."""
 
 
 class PodReader:
-    """What kubectl on HOST can see and change of lfgpods' owners."""
+    """Reads the objects of lfgpods' owners with kubectl on HOST."""
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self.kubectl = Kubectl(host, settings.kubectl)
@@ -60,12 +56,12 @@ class PodReader:
         self._settings = settings
         self.lock_namespace = f"namespace/{settings.lock_namespace}"
         self.has_provisioned = False
-        """Whether the cluster says that a volume of a storage class may be there whose namespace is not."""
+        """Whether the cluster may have a provisioned volume whose namespace is gone."""
 
     def read(self, owner: Owner, pod_name: str | None = None) -> OwnerObjects:
-        """The owner's objects: one remote command, or two where the running pod is not the one called POD_NAME.
+        """Return the owner's objects. One remote command, or two if POD_NAME is not the running pod.
 
-        Raises KubernetesError if the namespace says that it belongs to somebody else.
+        Raises KubernetesError if the namespace belongs to another owner.
         """
         return self._complete(owner, self.kubectl.get(self._references(owner, pod_name), names_of(owner).namespace))
 
@@ -78,10 +74,10 @@ class PodReader:
         pod_name: str | None = None,
         to_render: PodSpec | None = None,
     ) -> Iterator[tuple[OwnerLock, OwnerObjects]]:
-        """The lock of OWNER, and its objects as they are once it is held.
+        """Hold the lock of OWNER. Yields it and the objects, read under the lock.
 
-        With TO_RENDER, finds out at the same time what a create of such a pod needs to know.
-        Raises TimeLimitError if somebody else holds the lock until the time of OPERATION is over.
+        With TO_RENDER, prefetches at the same time what a create of that pod needs.
+        Raises TimeLimitError if another caller holds the lock until OPERATION runs out of time.
         """
         lock = OwnerLock(
             self.kubectl,
@@ -90,7 +86,7 @@ class PodReader:
             namespace=self._settings.lock_namespace,
             instance=self._settings.instance,
         )
-        with self._looking_ahead(to_render):
+        with self._prefetching(to_render):
             found = lock.take(self._references(owner, pod_name))
         try:
             yield lock, self._complete(owner, found)
@@ -98,13 +94,13 @@ class PodReader:
             lock.release()
 
     @contextmanager
-    def _looking_ahead(self, spec: PodSpec | None) -> Iterator[None]:
-        """Meanwhile, ask for what a create of SPEC needs to know, and load the templates, each in a thread."""
+    def _prefetching(self, spec: PodSpec | None) -> Iterator[None]:
+        """Meanwhile, query what a create of SPEC needs and load the templates, each in a thread."""
         if spec is None:
             yield
             return
         with ThreadPoolExecutor(2, "lfgpods-create") as pool:
-            pool.submit(self.placement.look_ahead, spec.storage_class)
+            pool.submit(self.placement.prefetch, spec.storage_class)
             pool.submit(manifests.prepare, self._settings.templates)
             yield
 
@@ -125,7 +121,7 @@ class PodReader:
         if stated is not None and stated != owner:
             raise not_the_owner(f"the namespace {names.namespace} belongs to {stated}, not to {owner}")
         if not is_managed(objects.namespace) and len(objects.existing) == 1:
-            raise not_the_owner(f"the namespace {names.namespace} is there, and lfgpods has not made it")
+            raise not_the_owner(f"the namespace {names.namespace} exists, but lfgpods did not create it")
         if ready_pod(objects.pods) is None:
             pods = self.kubectl.get_pods(names.namespace, f"app={names.namespace}")
             objects = replace(objects, pods=tuple(pods))
@@ -163,12 +159,13 @@ class PodReader:
         return references if self.lock_namespace in references else [self.lock_namespace, *references]
 
     def pod(self, owner: Owner, objects: OwnerObjects) -> Pod:
+        """Return OWNER's pod as OBJECTS describe it. Asks nothing."""
         settings = self._settings
         address = self.host.address
         return pod_of(owner, names_of(owner), objects, address, settings.defaults, settings.volume_root)
 
     def exit_reason(self, owner: Owner, pod_name: str) -> str | None:
-        """In words, what happened to a pod that is not what it was; None where it still runs."""
+        """Return how the pod ended, in words, or None if it still runs."""
         pods = self.read(owner).pods
         pod = next((pod for pod in pods if pod.metadata.name == pod_name), None)
         diagnosis = diagnose(pod) if pod is not None and not is_terminating(pod) else None
@@ -180,7 +177,7 @@ class PodReader:
         return f"replaced by {successor.metadata.name}" if successor else "ended"
 
     def pods(self, expected: int) -> list[Pod]:
-        """Every owner's pod and kept volume in the cluster, by namespace; about EXPECTED, or 0 where nobody knows."""
+        """Return every owner's pod and kept volume, by namespace. EXPECTED is the likely number, 0 if unknown."""
         known = []
         for namespace, listed in group_by_namespace(self.everything(_KINDS, expected)).items():
             objects = owner_objects(listed)
@@ -193,11 +190,11 @@ class PodReader:
         return sorted(found, key=lambda pod: pod.namespace)
 
     def everything(self, kinds: Sequence[str], expected: int) -> list[ListedObject]:
-        """What lfgpods reads of all objects of KINDS in the cluster that carry its labels, of about EXPECTED owners."""
+        """Return all objects of KINDS with lfgpods' labels. EXPECTED is the likely number of owners, 0 if unknown."""
         labels = selector(self._settings.instance)
         return self.kubectl.get_everywhere(kinds, labels, few=0 < expected <= SINGLE_LIST_MAX_OWNERS)
 
     def folders(self, *, name: str | None = None, measured: bool = False) -> list[folders.Folder]:
-        """The volume folders on the host, or the one called NAME; with MEASURED their sizes and last changes too."""
+        """Return the volume folders on the host, or only NAME; with MEASURED, with sizes and last changes."""
         root, sudo = self._settings.volume_root, self._settings.sudo
         return folders.survey(self.host, root, name=name, measured=measured, sudo=sudo)

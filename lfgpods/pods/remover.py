@@ -1,6 +1,7 @@
-"""Taking away: a pod, or all of an owner, the files included. Called under the owner's lock only.
+"""Delete a pod, or purge everything of an owner including the files. Call under the owner's lock only.
 
-A purge removes what is proven to be the owner's, and has either not touched a file or is seen through.
+A purge removes only what is proven to be the owner's. An interrupted purge either has not touched a file, or will be
+completed.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
     from lfgpods.kube.objects import PersistentVolume
 
 TIMEOUT = 120.0
-"""Seconds that a deletion is given, unless the caller says otherwise."""
-_LAST_LOOK = 5.0
-"""Seconds for what is left to do once that time is over."""
+"""Default time limit of a deletion, in seconds."""
+_MIN_WAIT = 5.0
+"""Seconds that each last step of a purge gets, even if the time limit has passed."""
 
 
 class PodRemover:
-    """What can be taken away through kubectl and on its host."""
+    """Removes pods, namespaces, volumes and folders, with kubectl and on its host."""
 
     def __init__(self, reader: PodReader, settings: Settings) -> None:
         self._reader = reader
@@ -47,7 +48,7 @@ class PodRemover:
         self._provisioned = reader.provisioned
 
     def delete(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
-        """Take Deployment and Service away, and wait until nothing runs on the volume any more."""
+        """Delete Deployment and Service, and wait until no container uses the volume."""
         names = names_of(owner)
         if objects.deployment or objects.service:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
@@ -59,14 +60,14 @@ class PodRemover:
             wait_ended(self._kubectl, names, objects.pods, operation)
 
     def unmark(self, owner: Owner, objects: OwnerObjects) -> None:
-        """Take the moment of a deletion away that was cut short before it deleted anything."""
+        """Remove the time of deletion after a delete that was interrupted before it deleted anything."""
         if is_marked_deleted(objects):
             names = names_of(owner)
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
     def purge(self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation) -> bool:
-        """Take all of OWNER away, the data included; whether there was anything.
+        """Remove everything of OWNER, including the data. Returns False if there was nothing.
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
@@ -78,13 +79,13 @@ class PodRemover:
                 self._provisioned.begin_purge(objects.volume)
             self._purge_namespace(owner, objects, operation)
             if objects.volume:
-                self._provisioned.end_purge(objects.volume, operation.at_least(_LAST_LOOK))
+                self._provisioned.end_purge(objects.volume, operation.at_least(_MIN_WAIT))
             return objects.exists
         folder = volume_folder(objects, names, self._settings.volume_root)
         self._check_purge(owner, objects, folder)
         lock.check()
         if objects.volume:
-            # So that everybody who comes by knows of it, should this be cut short.
+            # If this purge is interrupted, the annotation tells later commands.
             begun = {"metadata": {"annotations": {PURGING: "true"}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, begun)
         self._purge_namespace(owner, objects, operation)
@@ -93,22 +94,22 @@ class PodRemover:
         operation.on_step("removing the volume folder")
         removed = self._remove_folder(posixpath.dirname(folder), names.namespace, lock, operation)
         if objects.volume:
-            # Last, because it is the proof of whose folder it is, should this be cut short before.
+            # Last, because the volume proves who owns the folder if this purge is interrupted.
             lock.check()
             self._kubectl.delete(
-                [f"persistentvolume/{names.volume}"], names.namespace, wait=max(_LAST_LOOK, operation.left)
+                [f"persistentvolume/{names.volume}"], names.namespace, wait=max(_MIN_WAIT, operation.left)
             )
         return removed or objects.exists
 
     @property
     def looks_for_folders(self) -> bool:
-        """Whether there may be volume folders of which the cluster does not know."""
+        """Whether there may be volume folders without a PersistentVolume."""
         return self._settings.defaults.storage_class is None
 
     def remove_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
-        """Delete OWNER's namespace with all that is in it, and wait for its end, whoever began with it.
+        """Delete OWNER's namespace and wait until it is gone, even if another caller started the deletion.
 
-        Kubernetes looks into a deleted namespace after 5 s, and the more rarely the longer something is in it.
+        Kubernetes checks a terminating namespace every 5 s at first, then less and less often, so a re-sync helps.
         """
         names = names_of(owner)
         namespace = f"namespace/{names.namespace}"
@@ -122,8 +123,8 @@ class PodRemover:
         wait_ended(self._kubectl, names, objects.pods, operation)
         self._forget_ended_pods(owner)
         force_resync(self._kubectl, namespace, names)
-        operation.on_step("waiting for the namespace to end")
-        self._kubectl.wait_gone(namespace, names.namespace, max(_LAST_LOOK, operation.left))
+        operation.on_step("waiting for the namespace to terminate")
+        self._kubectl.wait_gone(namespace, names.namespace, max(_MIN_WAIT, operation.left))
 
     def _purge_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         names = names_of(owner)
@@ -131,41 +132,41 @@ class PodRemover:
             self.remove_namespace(owner, objects, operation)
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
             raise KubernetesError(
-                f"the namespace {names.namespace} was made again while it was purged",
-                "The volume was left alone. Purge again if that is still what you want.",
+                f"the namespace {names.namespace} was created again during the purge",
+                "The volume was not touched. Purge again to remove both.",
                 code="conflict",
             )
 
     def _forget_ended_pods(self, owner: Owner) -> None:
-        """Delete the objects of pods that have ended, which kubelet would only do in its next round of ten seconds."""
+        """Delete the objects of ended pods. kubelet would need up to ten seconds."""
         names = names_of(owner)
         pods = self._kubectl.get_pods(names.namespace, f"app={names.namespace}")
         if ended := [f"pod/{pod.metadata.name}" for pod in pods if has_ended(pod)]:
             self._kubectl.delete(ended, names.namespace, at_once=True)
 
     def has_folder(self, owner: Owner) -> bool:
-        """Whether OWNER's volume folder is there, for all that the cluster knows."""
+        """Whether OWNER's volume folder exists, without asking the cluster."""
         return (
             self.looks_for_folders
             and self._look(self._settings.volume_root, names_of(owner).namespace) is Presence.THERE
         )
 
     def check_no_folder(self, owner: Owner, remembered: str) -> None:
-        """Raise KubernetesError where the folder that OWNER's volume is REMEMBERED to be is still there."""
+        """Raise KubernetesError if REMEMBERED, the folder in OWNER's stored pod, still exists."""
         root, name = posixpath.split(remembered)
         if root.startswith("/") and name == names_of(owner).namespace and self._look(root, name) is Presence.THERE:
             raise KubernetesError(
-                f"the files of {owner} are in the folder {remembered}, and a volume of a storage class would be empty",
-                f"Nothing was changed. Use them: lfgpods create {owner.option} --storage-class ''",
+                f"the files of {owner} are in the folder {remembered}; a provisioned volume would be empty",
+                f"Nothing was changed. To use the files: lfgpods create {owner.option} --storage-class ''",
                 code="other_storage",
             )
 
     def end_interrupted_purge(
         self, owner: Owner, objects: OwnerObjects, lock: OwnerLock, operation: Operation
     ) -> str | None:
-        """Undo a purge that was cut short before it touched a file, and see every other one through.
+        """Undo an interrupted purge that has not touched a file; complete any other interrupted purge.
 
-        Returns what was found, in words, if OBJECTS are out of date now; None if there was no such purge.
+        Returns a notice, after which OBJECTS are out of date; None if there was no such purge.
         """
         if annotation(objects.volume, PURGING) is None:
             return None
@@ -174,25 +175,25 @@ class PodRemover:
             claim = objects.claim
             if claim is not None and not is_terminating(claim) and not is_terminating(objects.namespace):
                 self._provisioned.undo_purge(objects.volume)
-                return "a purge had been cut short before it gave up the volume; its files are still there"
+                return "a purge had been interrupted before it released the volume; the files are still there"
             self.purge(owner, objects, lock, operation)
-            return "a purge had been cut short; it was seen through, and the volume is new"
+            return "an interrupted purge was completed; the volume is new"
         folder = volume_folder(objects, names, self._settings.volume_root)
         root, name = posixpath.split(folder)
         self._check_is_here(owner, objects.volume)
         if folders.undo_purge(self._host, root, name, sudo=self._settings.sudo) is Presence.THERE:
             undone: Object = {"metadata": {"annotations": {PURGING: None}}}
             self._kubectl.patch(f"persistentvolume/{names.volume}", names.namespace, undone)
-            return f"a purge had been cut short before it touched a file; the files in {folder} are still there"
+            return f"a purge had been interrupted before it touched a file; the files in {folder} are still there"
         self.purge(owner, objects, lock, operation)
-        return "a purge had been cut short; it was seen through, and the volume is new"
+        return "an interrupted purge was completed; the volume is new"
 
     def remove_lock(self, namespace: str, token: str) -> None:
-        """Remove the Lease of the holder that had TOKEN; one that somebody else took meanwhile stays."""
+        """Remove the Lease of the holder with TOKEN. A Lease that another caller has taken since stays."""
         self._kubectl.delete_selected("leases", namespace, f"{HOLDER}={token}")
 
     def remove_set_aside(self, name: str) -> None:
-        """Remove a folder that a purge has set aside and not lived to remove. Raises VolumeError for any other."""
+        """Remove a folder that an interrupted purge has set aside. Raises VolumeError for any other folder."""
         if not name.endswith(folders.PURGING_SUFFIX):
             raise VolumeError(f"nothing proves that {name} may be removed", "Nothing was changed.")
         folders.purge(self._host, self._settings.volume_root, name, sudo=self._settings.sudo)
@@ -201,7 +202,7 @@ class PodRemover:
         return folders.look(self._host, root, name, sudo=self._settings.sudo)
 
     def _remove_folder(self, root: str, name: str, lock: OwnerLock, operation: Operation) -> bool:
-        """Remove a volume folder; a container that is still ending is given the time that is left."""
+        """Remove a volume folder. While a container still uses it, retry until OPERATION expires."""
         while True:
             lock.check()
             try:
@@ -213,7 +214,7 @@ class PodRemover:
                 threading.Event().wait(0.5)
 
     def _check_provisioned(self, owner: Owner, objects: OwnerObjects) -> None:
-        """Raise KubernetesError unless labels, or the claim that it is bound to, prove that the volume is OWNER's."""
+        """Raise KubernetesError unless its labels or its claim prove that the volume is OWNER's."""
         names, volume, claim = names_of(owner), objects.volume, objects.claim
         if volume is not None and not (
             (volume.claim.namespace, volume.claim.name) == (names.namespace, names.claim)
@@ -224,15 +225,15 @@ class PodRemover:
             raise not_the_owner(f"nothing proves that {names.namespace} belongs to {owner}")
 
     def _check_is_here(self, owner: Owner, volume: PersistentVolume | None) -> None:
-        """Raise KubernetesError where the folder of VOLUME is on another node than the host."""
+        """Raise KubernetesError if the folder of VOLUME is not on this host."""
         if not self._placement.is_here(volume):
             names, nodes = names_of(owner), " or ".join(sorted(nodes_of(volume) or ()))
-            remedy = f"Do it from there: set K8S_SSH_HOST to {nodes}."
+            remedy = f"Run the command there: set K8S_SSH_HOST to {nodes}."
             if not reachable(self._placement.nodes(), volume):
                 left = f"namespace/{names.namespace} persistentvolume/{names.volume}"
-                remedy = f"If that node is gone for good, and its disk too: kubectl delete {left}"
+                remedy = f"If that node and its disk are gone for good: kubectl delete {left}"
             raise KubernetesError(
-                f"the volume folder of {owner} is on the node {nodes}, and this host is another one",
+                f"the volume folder of {owner} is on the node {nodes}, not on this host",
                 f"Nothing was changed. {remedy}",
                 code="other_node",
             )
@@ -240,7 +241,7 @@ class PodRemover:
     def _check_purge(self, owner: Owner, objects: OwnerObjects, folder: str) -> None:
         """Raise KubernetesError unless labels and path prove that namespace, volume and folder are OWNER's alone.
 
-        And VolumeError where the folder is missing and nothing shows that its disk is there.
+        Raises VolumeError if the folder is missing and its disk may not be mounted.
         """
         names = names_of(owner)
         root, name = posixpath.split(folder)
@@ -251,12 +252,12 @@ class PodRemover:
             raise not_the_owner(f"nothing proves that {names.namespace} and its volume belong to {owner}")
         if root != self._settings.volume_root:
             raise KubernetesError(
-                f"the volume of {owner} is in {folder}, which is outside of the volume root",
-                f"Nothing was changed. If it really is its data, purge with LFGPODS_VOLUME_ROOT={root}.",
+                f"the volume of {owner} is in {folder}, outside the volume root",
+                f"Nothing was changed. If this is the right folder, purge with LFGPODS_VOLUME_ROOT={root}.",
                 code="outside_volume_root",
             )
         if objects.volume and not objects.volume.spec.host_path.path:
-            raise not_the_owner(f"the PersistentVolume of {owner} is no folder of the host")
+            raise not_the_owner(f"the PersistentVolume of {owner} is not a host folder")
         self._check_is_here(owner, objects.volume)
         begun = annotation(objects.volume, PURGING) is not None
         absent = (Presence.UNKNOWN,) if begun else (Presence.UNKNOWN, Presence.BARE)

@@ -1,4 +1,4 @@
-"""Waiting for a pod: a watch rather than a clock, and an early end with its cause when it cannot become ready."""
+"""Wait for a pod to become ready or to end, with a watch. Stops early with the cause if it cannot become ready."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lfgpods.kube.labels import RESYNCED_AT, REVISION
 if TYPE_CHECKING:
     from lfgpods.kube.objects import Event, Pod
 
-PROVISIONING_LOOK_EVERY = 10.0
-"""Seconds between two looks at what the provisioner says."""
+PROVISIONING_POLL = 10.0
+"""Seconds between two queries for the provisioner's events."""
 PROVISIONING_GRACE = 30.0
-"""Seconds that a provisioner which fails is given to succeed after all."""
+"""How long a provisioner may report failures before the pod counts as failed, in seconds."""
 POD_EXPECTED_AFTER = 3.0
-PATIENCE = (0.6, 1.5)
-"""Seconds after which a pod that does not start is touched: at least, and on a busy host at most."""
-BUSY = 3.0
-"""How many times as long as the pod took to come this far it is waited for within that."""
+RESYNC_AFTER_MIN, RESYNC_AFTER_MAX = 0.6, 1.5
+"""Bounds of the wait before a scheduled pod that does not start is re-synced, in seconds."""
+RESYNC_AFTER_FACTOR = 3.0
+"""Within these bounds, wait this many times as long as scheduling took."""
 RELIST_AFTER = 10.0
-ENDING_PATIENCE = 4.0
-"""Seconds after which a pod that does not end is touched; most take less than three."""
+TERMINATION_RESYNC_AFTER = 4.0
+"""Seconds after which a terminating pod is re-synced. Most take less than three."""
 REPLACEMENTS = 3
 
 
@@ -41,20 +41,20 @@ def wait_ready(
     provisioned: bool = False,
     grace: float = 10.0,
 ) -> Pod:
-    """Wait for the pod of REVISION, a running one of the same revision included, and return it.
+    """Wait until a pod of REVISION is ready, and return it. It may be ready already.
 
-    GRACE is how long, in seconds, a failure may last that can pass: a pull is tried again, a node is being added.
-    A PROVISIONED volume takes as long as its provisioner does, unless that says that it fails.
-    Raises KubernetesError with cause and remedy when it cannot become ready, TimeLimitError when the time is over.
+    GRACE is how long a temporary failure may last, in seconds: a pull is retried, a node is being added.
+    With PROVISIONED, waits for the provisioner of the volume unless it reports failures.
+    Raises KubernetesError if the pod cannot become ready, and TimeLimitError if OPERATION runs out of time.
     """
     start = time.monotonic()
     pods: dict[str, Pod] = {}
     failing_since: dict[str, float] = {}
-    looked = start
+    checked = start
     replaced: set[str] = set()
-    starting = _Starting(start)
+    timer = _StartTimer(start)
     provisioning = _Provisioning(kubectl, names)
-    step = "waiting for the pod to be made"
+    step = "waiting for the pod to be created"
     while (left := operation.left) > 0:
         for changed in kubectl.watch_pods(names.namespace, f"app={names.namespace}", left):
             if changed is not None and changed.metadata.name not in replaced:
@@ -63,8 +63,8 @@ def wait_ready(
             pod = newest_pod((one for one in pods.values() if not is_terminating(one)), revision)
             if pod is None:
                 operation.on_step(step)
-                if now - looked > POD_EXPECTED_AFTER:
-                    looked = now
+                if now - checked > POD_EXPECTED_AFTER:
+                    checked = now
                     expected, refused = _expected_revision(kubectl, names)
                     revision = expected or revision
                     if refused and now - failing_since.setdefault(refused.code, now) >= grace:
@@ -81,7 +81,7 @@ def wait_ready(
                     continue
             if diagnosis.error is None:
                 failing_since.clear()
-                if starting.is_late(pod, now):
+                if timer.is_late(pod, now):
                     force_resync(kubectl, f"pod/{pod.metadata.name}", names)
                 continue
             if diagnosis.error.code == UNBOUND_CLAIM and len(replaced) < REPLACEMENTS:
@@ -95,15 +95,15 @@ def wait_ready(
                 raise diagnosis.error
     raise TimeLimitError(
         f"the pod was not ready after {operation.seconds:g} s: {step}{_last_warning(kubectl, names)}",
-        "It goes on starting; look with lfgpods status, and wait longer with --timeout.",
+        "It is still starting. Check it with lfgpods status, or wait longer with --timeout.",
     )
 
 
 def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bool) -> None:
-    """Have a pod made anew that the scheduler saw before its claim was bound.
+    """Delete a pod that the scheduler rejected because its claim was not bound yet.
 
-    It never ran, and its successor is looked at at once, where it would wait for the scheduler's next round. A
-    claim that stays unbound was itself seen before its volume, and waits for a resync (15 s) unless it changes.
+    The pod never ran. Kubernetes schedules its successor at once, but retries this one only in its next round. A claim
+    that stays unbound was seen before its volume. It waits for a resync (15 s), so AGAIN forces one.
     """
     if again:
         force_resync(kubectl, f"persistentvolumeclaim/{names.claim}", names)
@@ -111,20 +111,20 @@ def _replace_unbound(kubectl: Kubectl, names: Names, pod_name: str, *, again: bo
 
 
 class _Provisioning:
-    """Looks now and then whether the volume of the pod cannot be made."""
+    """Watches for failures of the provisioner."""
 
     def __init__(self, kubectl: Kubectl, names: Names) -> None:
         self._kubectl = kubectl
         self._names = names
-        self._looked: float | None = None
+        self._checked: float | None = None
         self._failing_since: float | None = None
 
     def check(self, now: float) -> None:
-        """Raise KubernetesError once the provisioner has said for PROVISIONING_GRACE that it fails."""
-        self._looked = now if self._looked is None else self._looked
-        if now - self._looked < PROVISIONING_LOOK_EVERY:
+        """Raise KubernetesError once the provisioner has reported failures for PROVISIONING_GRACE seconds."""
+        self._checked = now if self._checked is None else self._checked
+        if now - self._checked < PROVISIONING_POLL:
             return
-        self._looked = now
+        self._checked = now
         failures = [event for event in self._kubectl.get_warnings(self._names.namespace) if _is_of_provisioner(event)]
         if not failures:
             self._failing_since = None
@@ -133,8 +133,8 @@ class _Provisioning:
         if now - self._failing_since >= PROVISIONING_GRACE:
             message = " ".join(failures[-1].message.split())[:300]
             raise KubernetesError(
-                f"the volume cannot be made: {message}",
-                "Look at the provisioner of its storage class: kubectl get storageclasses. It is tried on and on.",
+                f"the volume cannot be provisioned: {message}",
+                "Check the provisioner of its storage class: kubectl get storageclasses. Kubernetes keeps trying.",
                 code="provisioning",
             )
 
@@ -143,55 +143,56 @@ def _is_of_provisioner(event: Event) -> bool:
     return event.reason == "ProvisioningFailed"
 
 
-class _Starting:
-    """Which pod is being started since when; it is late after PATIENCE, and then ever more rarely.
+class _StartTimer:
+    """Decides when a scheduled pod is late, with a longer interval each time.
 
-    Its node may have asked for the claim before the API server knew that the pod is the node's. kubelet then tries
-    again after 10 to 15 s, or as soon as the pod changes. Only an event tells of that, and to look for it takes as
-    long as to touch the pod, which does no harm to one that only takes its time.
+    kubelet may have asked for the claim before the API server knew that the pod was assigned to its node. It then
+    retries after 10 to 15 s, or as soon as the pod changes. Only an event reports this, and reading events takes as
+    long as a re-sync, which never harms a pod.
     """
 
     def __init__(self, began: float) -> None:
         self._began = began
         self._name = ""
         self._since = 0.0
-        self._patience = 0.0
+        self._interval = 0.0
 
     def is_late(self, pod: Pod, now: float) -> bool:
         scheduled = bool(pod.spec.node_name)
         if not scheduled or pod.metadata.name != self._name:
             self._name, self._since = pod.metadata.name if scheduled else "", now
-            self._patience = min(max(BUSY * (now - self._began), PATIENCE[0]), PATIENCE[1])
+            took = now - self._began
+            self._interval = min(max(RESYNC_AFTER_FACTOR * took, RESYNC_AFTER_MIN), RESYNC_AFTER_MAX)
             return False
-        if now - self._since < self._patience:
+        if now - self._since < self._interval:
             return False
         self._since = now
-        self._patience *= 3
+        self._interval *= 3
         return True
 
 
 def force_resync(kubectl: Kubectl, reference: str, names: Names) -> bool:
-    """Change an object in nothing that matters, so that who watches it looks again; whether it is there."""
-    nudge = {"metadata": {"annotations": {RESYNCED_AT: str(time.time())}}}
+    """Update an annotation so that controllers re-sync the object. Returns False if it is gone."""
+    change = {"metadata": {"annotations": {RESYNCED_AT: str(time.time())}}}
     try:
-        kubectl.patch(reference, names.namespace, nudge)
+        kubectl.patch(reference, names.namespace, change)
     except KubernetesError as error:
         return error.code != "not_found"
     return True
 
 
 def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], operation: Operation) -> None:
-    """Wait until nothing runs any more in PODS, nor in any other pod of the owner that is going away.
+    """Wait until all containers of PODS and of the owner's other terminating pods have ended.
 
-    Raises TimeLimitError when the time of OPERATION is over. Waits for containers, not for the pods' objects: kubelet
-    confirms an ended pod in rounds of ten seconds. A pod that somebody makes meanwhile is not waited for.
+    Does not wait for the pods' objects: kubelet removes them in rounds of ten seconds. Does not wait for pods that are
+    created meanwhile. Raises TimeLimitError if OPERATION runs out of time.
 
-    kubelet before 1.22 forgets a deletion that it is told while a container starts, until it looks again after a
-    minute or more; a change of the pod makes it look now.
+    kubelet before 1.22 forgets a deletion that arrives while a container starts, for a minute or more. A re-sync makes
+    it notice the deletion.
     """
     selector = f"app={names.namespace}"
     awaited = {pod.metadata.name for pod in pods}
-    touched = time.monotonic()
+    resynced = time.monotonic()
     while True:
         listed = kubectl.get_pods(names.namespace, selector)
         alive = {
@@ -209,30 +210,31 @@ def wait_ended(kubectl: Kubectl, names: Names, pods: Iterable[Pod], operation: O
             operation.on_step("waiting for the pod to end")
             if changed is not None and has_ended(changed):
                 alive.discard(changed.metadata.name)
-            if time.monotonic() - touched > ENDING_PATIENCE:
-                touched = time.monotonic()
+            if time.monotonic() - resynced > TERMINATION_RESYNC_AFTER:
+                resynced = time.monotonic()
                 alive = {name for name in alive if force_resync(kubectl, f"pod/{name}", names)}
             if not alive:
                 return
 
 
 def still_terminating(pod_name: str, timeout: float) -> TimeLimitError:
+    """Return the error for a pod that still runs after TIMEOUT seconds."""
     return TimeLimitError(
-        f"the pod {pod_name} has not ended after {timeout:g} s",
-        "It goes on ending; its node may be down: see kubectl get nodes.",
+        f"the pod {pod_name} is still terminating after {timeout:g} s",
+        "Its node may be down; see kubectl get nodes. The deletion continues.",
     )
 
 
 def _expected_revision(kubectl: Kubectl, names: Names) -> tuple[str | None, KubernetesError | None]:
-    """The revision that the Deployment makes pods of now, which is another one once somebody else has changed it.
+    """Return the Deployment's current revision, and the error if the cluster refuses to create its pods.
 
-    And why the cluster refuses to make one, if it does, which may pass: a new namespace has no service account and
-    no counted quota for a moment.
+    Another caller may have changed the revision. A refusal may be temporary: for a moment, a new namespace has no
+    service account and no counted quota. Raises KubernetesError if the Deployment is gone.
     """
     for deployment in of_kind(kubectl.get([f"deployment/{names.deployment}"], names.namespace), "Deployment"):
         return deployment.spec.template.metadata.annotations.get(REVISION), replica_failure(deployment)
     raise KubernetesError(
-        "the Deployment was deleted by somebody else while its pod was waited for", "Create again.", code="conflict"
+        "the Deployment was deleted while its pod was starting", "Run lfgpods create again.", code="conflict"
     )
 
 

@@ -1,4 +1,4 @@
-"""Makes an owner's Pod, its state included, from the owner's objects in the cluster. Pure."""
+"""Derive an owner's Pod and its state from the owner's objects. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def actual_spec(objects: OwnerObjects, base: PodSpec) -> PodSpec:
-    """The pod's spec as its objects have it. What they lack is taken from the annotations, then from BASE."""
+    """Return the pod's spec from its objects, then from the annotations, then from BASE."""
     known = recorded_spec(objects) or base
     capacity = objects.volume.spec.capacity.get("storage") if objects.volume else None
     ports = tuple(port.port for port in objects.service.spec.ports) if objects.service else ()
@@ -49,9 +49,9 @@ def actual_spec(objects: OwnerObjects, base: PodSpec) -> PodSpec:
 
 
 def plan_update(request: Request, actual: PodSpec, objects: OwnerObjects) -> tuple[PodSpec, tuple[str, ...]]:
-    """The spec that REQUEST makes of a pod that is ACTUAL, and what of REQUEST is refused, in words.
+    """Apply REQUEST to the ACTUAL spec. Returns the new spec and the rejected changes, in words.
 
-    A volume's class and size never change: that would take a second, empty volume.
+    A volume's class and size never change, because that would need a new, empty volume.
     """
     spec = request.over(actual)
     refused = []
@@ -66,7 +66,7 @@ def plan_update(request: Request, actual: PodSpec, objects: OwnerObjects) -> tup
 
 
 def pod_of(owner: Owner, names: Names, objects: OwnerObjects, address: str, base: PodSpec, volume_root: str) -> Pod:
-    """The pod of OWNER as OBJECTS show it; node ports answer at ADDRESS."""
+    """Return the pod of OWNER from OBJECTS. ADDRESS is where node ports answer."""
     state, reason = state_of(objects)
     newest = newest_pod(objects.pods) if state in (State.RUNNING, State.CREATING, State.FAILED) else None
     kept = objects.namespace or objects.volume
@@ -91,7 +91,7 @@ def pod_of(owner: Owner, names: Names, objects: OwnerObjects, address: str, base
 
 
 def _is_restricted(pod: kube.SecurityContext, container: kube.SecurityContext) -> bool:
-    """Whether the container has no root and no capabilities, and cannot get them. Its own context wins over POD's."""
+    """Whether the container has neither root nor capabilities and cannot gain them."""
     non_root = pod.run_as_non_root if container.run_as_non_root is None else container.run_as_non_root
     escalates = container.allow_privilege_escalation
     dropped = container.capabilities.drop
@@ -108,7 +108,7 @@ def _node_ports(service: kube.Service | None, address: str) -> tuple[ServicePort
 
 
 def state_of(objects: OwnerObjects) -> tuple[State, str]:
-    """The state and, unless the pod runs, one line that says why."""
+    """Return the state and one line with the reason, which is empty if the pod runs."""
     deployment = objects.deployment
     if deployment is None or is_terminating(deployment) or is_terminating(objects.namespace):
         return State.DELETED, "no pod; the data is kept" if objects.volume else "no pod"
@@ -118,9 +118,9 @@ def state_of(objects: OwnerObjects) -> tuple[State, str]:
     if pod is not None:
         return _state_of_pod(pod, objects)
     if deployment.status.ready_replicas:
-        return State.RUNNING, ""  # an adopted pod, which has no label to be found by
+        return State.RUNNING, ""  # an adopted pod, which lacks the label to find it by
     refused = replica_failure(deployment)
-    return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be made")
+    return (State.FAILED, refused.message) if refused else (State.CREATING, "waiting for the pod to be created")
 
 
 def _state_of_pod(pod: kube.Pod, objects: OwnerObjects) -> tuple[State, str]:
@@ -136,7 +136,7 @@ def _state_of_pod(pod: kube.Pod, objects: OwnerObjects) -> tuple[State, str]:
 
 
 def _trouble_of_node(pod: kube.Pod, nodes: Sequence[Node]) -> str:
-    """Why POD's status may be out of date: its node, which reports it, does not answer. Empty if the node does."""
+    """Return why POD's status may be out of date: its node does not answer. Empty if it does."""
     name = pod.spec.node_name
     if not nodes or not name or pod.status.phase in ("Failed", "Succeeded"):
         return ""
@@ -147,7 +147,7 @@ def _trouble_of_node(pod: kube.Pod, nodes: Sequence[Node]) -> str:
 
 
 def nodes_matter(objects: OwnerObjects) -> bool:
-    """Whether a node may be the reason why the pod does not run: it ran before, is terminating or is unschedulable."""
+    """Whether a node may be why the pod does not run: it ran before, is terminating or cannot be scheduled."""
     pod = newest_pod(objects.pods)
     if objects.deployment is None or pod is None:
         return False

@@ -1,6 +1,6 @@
-"""Volume folders on the host: made, surveyed and purged. Never outside the volume root, never through a symlink.
+"""Make, survey and purge volume folders on the host. Never leaves the volume root, never follows a symlink.
 
-`.lfgpods/` in the volume root holds one record for each folder: whose it is, for when the cluster forgot.
+`.lfgpods/` in the volume root has a record for each folder: its owner, in case the cluster loses that information.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
 
 PURGING_SUFFIX = ".purging"
-"""The end of the name of a folder that is set aside to be removed; no namespace has a dot in its name."""
+"""Suffix of a folder that a purge has set aside. No namespace contains a dot."""
 
 _PROBLEMS = {
     71: (
-        "the volume root {root} can be entered by every user of the host and holds other things than volumes",
+        "every user of the host can enter the volume root {root}, and it holds other files than volumes",
         "Set LFGPODS_VOLUME_ROOT to a folder of its own, or close it: chmod 700 {root}",
     ),
     72: (
         "the volume folder {root}/{name} is a symbolic link",
-        "Put the real folder in its place; links are never followed.",
+        "Replace the link with the real folder; lfgpods never follows links.",
     ),
     73: ("something is mounted inside the volume folder {root}/{name}", "Unmount it on the host, then purge again."),
     74: (
         "a container on the host still has the volume folder {root}/{name} mounted",
-        "Nothing of it was removed. End the container, or wait until it has ended; then purge again.",
+        "Nothing was removed. Stop the container or wait until it ends, then purge again.",
     ),
     75: (
-        "the volume folder {root}/{name} has to be there, and is not",
-        "Nothing was changed. Is its disk mounted on the host? If it is lost, an empty one takes its place: "
-        "mkdir -p {root}/{name}",
+        "the volume folder {root}/{name} is missing",
+        "Nothing was changed. Check that its disk is mounted on the host. If the data is lost, start with an empty "
+        "folder: mkdir -p {root}/{name}",
     ),
 }
 _MISSING = 75
@@ -46,17 +46,17 @@ _CODES = {74: IN_USE, _MISSING: "volume_missing"}
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare_step` found."""
+    """The result of `prepare_step`."""
 
     kept: bool
-    """Whether the folder was there before, with files in it."""
+    """Whether the folder existed and contained files."""
 
 
 def prepare_step(volume_root: str, name: str, owner: str, expected: str = "", *, sudo: bool = False) -> Step[Prepared]:
-    """The step that makes the folder NAME under VOLUME_ROOT, open to whatever user the pod runs as.
+    """Return the step that makes the folder NAME under VOLUME_ROOT, writable for every user.
 
-    Keeps existing files and records OWNER (one line) as the folder's owner. EXPECTED says what has to be there
-    already: "folder", "root" or nothing. Raises VolumeError or KubernetesError.
+    Keeps existing files and records OWNER (one line) as the folder's owner. EXPECTED is what must exist already:
+    "folder", "root" or "" for nothing. The step raises VolumeError or KubernetesError.
     """
 
     def parse(completed: Completed) -> Prepared:
@@ -69,11 +69,11 @@ def prepare_step(volume_root: str, name: str, owner: str, expected: str = "", *,
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder in the volume root; what was not measured is None. SIZE in KiB, CHANGED in seconds of the epoch."""
+    """A folder in the volume root. Size in KiB, last change in seconds since the epoch; None if not measured."""
 
     name: str
     owner: str
-    """Its record, empty where there is none."""
+    """The recorded owner, or an empty string."""
     size: int | None = None
     changed: int | None = None
     filled: bool | None = None
@@ -85,25 +85,26 @@ class Folder:
 
 
 class Presence(StrEnum):
-    """Whether a folder is there: ODD is something else of its name, GONE that it was there once, as its record tells.
-
-    In a BARE root there are records and none of it; of one that is UNKNOWN nothing tells that its disk is mounted.
-    """
+    """Whether a volume folder exists, as look.sh prints it."""
 
     THERE = "there"
     ODD = "odd"
+    """Its name is taken by a file or a symbolic link."""
     GONE = "gone"
+    """It existed: its record is left, or a purge has set it aside."""
     BARE = "bare"
+    """The volume root has records of other folders only."""
     UNKNOWN = "unknown"
+    """The volume root has no records, so its disk may not be mounted."""
 
 
 def look(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
-    """Whether the folder NAME is there. One remote command."""
+    """Return whether the folder NAME exists. One remote command. Raises VolumeError."""
     return _presence(_script(host, ("look.sh",), (volume_root, name), sudo, "looked at", 60.0))
 
 
 def undo_purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
-    """Keep every purge that has begun from touching the folder NAME: THERE if none had. One remote command."""
+    """Stop an unfinished purge from removing the folder NAME. THERE means the folder is whole. One remote command."""
     return _presence(_script(host, ("undo_purge.sh", "look.sh"), (volume_root, name), sudo, "looked at", 60.0))
 
 
@@ -113,15 +114,15 @@ def _presence(answer: bytes) -> Presence:
 
 
 def missing(volume_root: str, name: str) -> VolumeError:
-    """The error for a folder that has to be there and is not."""
+    """Return the error for a folder that must exist but does not."""
     message, hint = (text.format(root=volume_root, name=name) for text in _PROBLEMS[_MISSING])
     return VolumeError(message, hint, code=_CODES[_MISSING])
 
 
 def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
-    """Remove the folder NAME under VOLUME_ROOT and all that is in it; whether there was anything to remove.
+    """Remove the folder NAME under VOLUME_ROOT with its files. Returns False if there was nothing to remove.
 
-    Two remote commands. Raises VolumeError; with code `in_use` nothing was removed, as a container still has it.
+    Two remote commands. Raises VolumeError; with code `in_use` nothing was removed: a container has it mounted.
     """
     _script(host, ("begin_purge.sh",), (volume_root, name), sudo, "removed", 60.0)
     return _script(host, ("purge.sh",), (volume_root, name), sudo, "removed", 600.0).strip() == b"removed"
@@ -130,9 +131,9 @@ def purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> boo
 def survey(
     host: Host, volume_root: str, *, name: str | None = None, measured: bool = False, sudo: bool = False
 ) -> list[Folder]:
-    """The folders in VOLUME_ROOT, or the one called NAME; with MEASURED their sizes and last changes, which reads all.
+    """Return the folders in VOLUME_ROOT, or only the folder NAME. One remote command. Raises VolumeError.
 
-    One remote command. Raises VolumeError.
+    With MEASURED, includes sizes and last changes, which reads every file's metadata.
     """
     words = (volume_root, name or "proj-* conv-*", "measured" if measured else "")
     answer = _script(host, ("survey.sh",), words, sudo, "surveyed", 3600.0 if measured else 60.0)
@@ -159,7 +160,7 @@ def _argv(scripts: Sequence[str], words: Sequence[str], sudo: bool) -> tuple[str
 
 
 def _script(host: Host, scripts: Sequence[str], words: Sequence[str], sudo: bool, verb: str, timeout: float) -> bytes:
-    """Run SCRIPTS, one behind the other, with WORDS as their arguments."""
+    """Run SCRIPTS one after another, each with the arguments WORDS."""
     completed = run(host, _argv(scripts, words, sudo), timeout=timeout)
     if completed.exit_code != 0:
         raise _failure(completed, words[0], words[1], verb)
@@ -177,12 +178,12 @@ def _failure(completed: Completed, root: str, name: str, verb: str) -> LfgpodsEr
             "Allow the account passwordless sudo (NOPASSWD), or log in as root with LFGPODS_SUDO=0.",
             code="sudo",
         )
-    hint = "Look at the folder on the host; LFGPODS_VOLUME_ROOT says where the volumes are."
+    hint = "Check the folder on the host, and LFGPODS_VOLUME_ROOT."
     code = None
     if "No space left" in text or "Disk quota" in text:
         hint, code = "Free space on the host, or move the volumes to a larger disk.", "disk_full"
     elif "Read-only file system" in text:
-        hint, code = "Mount the disk writable again; its errors are in the host's kernel log.", "read_only"
+        hint, code = "Check the kernel log of the host for disk errors, then remount the disk writable.", "read_only"
     elif "Permission denied" in text or "not permitted" in text:
         hint = "Log in as root, or set LFGPODS_SUDO=1 if the account may use sudo without a password."
     reason = text or f"exit code {completed.exit_code}"

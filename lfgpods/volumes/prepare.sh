@@ -4,12 +4,12 @@
 #   $1  volume root
 #   $2  name of the folder
 #   $3  its owner, one line, which is recorded in .lfgpods/NAME
-#   $4  what has to be there already: folder, root or nothing. A disk that is not mounted looks like an empty folder.
+#   $4  what must exist already: folder, root or nothing. A disk that is not mounted looks like an empty folder.
 #
 # The root keeps other users of the host out of the folders. A root that others can enter is closed only if it holds
 # nothing but volumes.
 #
-# Exit codes: 70 failed, 71 the root is open and holds other things, 72 a symbolic link, 75 missing
+# Exit codes: 70 failed, 71 the root is open and holds other files, 72 a symbolic link, 75 missing
 
 umask 022
 root=$1 name=$2 owner=$3 expected=$4

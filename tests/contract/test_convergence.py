@@ -72,7 +72,7 @@ def test_an_owner_is_changed_by_one_caller_at_a_time(site: Site, owner: Owner) -
     try:
         with pytest.raises(TimeLimitError, match="pid"):
             second.take(["deployment/none"])
-        with pytest.raises(TimeLimitError, match="is changing"):
+        with pytest.raises(TimeLimitError, match="is still changing"):
             site.pods.ensure(owner, site.request, timeout=0.5)
         assert site.leftovers(owner) == []
     finally:
@@ -106,7 +106,7 @@ def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_crea
     _cut_purge_short(site, owner, monkeypatch)
     pod = site.pods.ensure(owner, site.request)
     assert file_is_there(site, owner)
-    assert any("cut short before it touched a file" in notice for notice in pod.notices)
+    assert any("interrupted before it touched a file" in notice for notice in pod.notices)
     site.pods.delete(owner, purge=True)
     assert site.leftovers(owner) == []
 
@@ -122,7 +122,7 @@ def test_a_purge_that_was_cut_short_after_it_set_the_files_aside_is_seen_through
     assert site.sh('mv "$1" "$1.purging"', folder).exit_code == 0
     pod = site.pods.ensure(owner, site.request)
     assert site.pods.exec(owner, Command("ls -A")).stdout == b""
-    assert any("seen through" in notice for notice in pod.notices)
+    assert any("was completed" in notice for notice in pod.notices)
     assert site.sh('[ -e "$1.purging" ]', folder).exit_code == 1
 
 
@@ -131,12 +131,12 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
 
     def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
         if name == names_of(owner).namespace:
-            raise VolumeError("cut short")
+            raise VolumeError("interrupted")
         return purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
 
     with monkeypatch.context() as patched:
         patched.setattr(folders, "purge", cut_short)
-        with pytest.raises(VolumeError, match="cut short"):
+        with pytest.raises(VolumeError, match="interrupted"):
             site.pods.delete(owner, purge=True)
     assert site.pods.history(owner)[0].outcome is Outcome.FAILED
 

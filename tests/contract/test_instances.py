@@ -41,7 +41,7 @@ def test_gc_leaves_a_folder_alone_that_only_its_record_proves_to_be_a_neighbours
     name = neighbour.status(owner).namespace
     assert site.kubectl("delete", f"namespace/{name}", f"persistentvolume/{name}-pv").exit_code == 0
     found = [one for one in site.pods.gc(apply=True, purge_older_than=0.0) if one.name == name]
-    assert [(one.removable, "nothing proves whose it is" in one.why) for one in found] == [(False, True)]
+    assert [(one.removable, "its owner is unknown" in one.why) for one in found] == [(False, True)]
     assert site.sh('[ -d "$1" ]', site.folder(owner)).exit_code == 0
     neighbour.delete(owner, purge=True)
 

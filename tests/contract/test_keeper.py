@@ -208,4 +208,4 @@ def test_there_is_no_keeper_without_the_setting(site: Site, resident: Owner, tmp
         assert without.pids() == []
     done = Kept(site, resident, tmp_path, "soon").exec("-c", "true")
     assert done.returncode == 125
-    assert b"LFGPODS_KEEP is not a time" in done.stderr
+    assert b"LFGPODS_KEEP must be a time" in done.stderr

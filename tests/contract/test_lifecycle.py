@@ -132,8 +132,10 @@ def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner
     assert pod.status is State.RUNNING
     if site.isolated:  # a plain embedded pod is gone before anybody can see it go
         assert "waiting for an earlier deletion to end" in steps
-        assert "waiting for the namespace to end" in steps  # once the pod has, rather than whenever Kubernetes looks
-    assert "giving the kept volume to a new claim" in steps
+        assert (
+            "waiting for the namespace to terminate" in steps
+        )  # once the pod has, rather than whenever Kubernetes looks
+    assert "binding the kept volume to a new claim" in steps
     assert file_is_there(site, owner)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("_one_at_a_time")
 
 @pytest.fixture
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lfgpods.hosts.run.SIDE_BY_SIDE", 1)
+    monkeypatch.setattr("lfgpods.hosts.run.MAX_PARALLEL", 1)
 
 
 def apply(site: Site, *objects: dict[str, Any]) -> None:
@@ -92,8 +92,8 @@ def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
     turned: list[int] = []
     turn: Callable[[Kubectl, Any, float], None] = Kubectl._next_pages
 
-    def and_change(self: Kubectl, lists: Any, silence: float) -> None:
-        turn(self, lists, silence)
+    def and_change(self: Kubectl, lists: Any, idle_timeout: float) -> None:
+        turn(self, lists, idle_timeout)
         turned.append(len(turned))
         if len(turned) == 1:
             gone = f"persistentvolume/{names_of(kept[0]).volume}"

@@ -291,7 +291,7 @@ def test_replies_of_the_host(
     figure = figures.begin("Hostile input: replies of the host", "0 wrong", scaled(4000))
     monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
     monkeypatch.setattr(lock, "_POLL", (0.001,))
-    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
+    monkeypatch.setattr("lfgpods.hosts.run.MAX_OUTPUT", 2 << 20)
     known = load_settings({"LFGPODS_DATABASE": str(tmp_path / "a.db"), "LFGPODS_START_GRACE": "0"}, tmp_path / "no.env")
     objects = true_objects(embedded)
     assert {obj["kind"] for obj in objects} >= {"Namespace", "PersistentVolume", "Deployment", "Service", "Pod"}
@@ -324,7 +324,7 @@ def test_replies_of_the_host(
 def test_one_reply_of_many(figures: Figures, embedded: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = figures.begin("Hostile input: one reply in the middle", "0 wrong", scaled(300))
     monkeypatch.setattr(lock, "RELEASE_GRACE", 0.0)
-    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 2 << 20)
+    monkeypatch.setattr("lfgpods.hosts.run.MAX_OUTPUT", 2 << 20)
     objects = true_objects(embedded)
     settings = embedded.settings(LFGPODS_TIMEOUT="2", LFGPODS_START_GRACE="0")
 

@@ -1,4 +1,4 @@
-"""The three functions that LFG calls never raise for an operational failure."""
+"""The three functions that LFG calls never raise an LfgpodsError."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.samples import POD
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
-def test_the_signatures_are_those_that_lfg_calls() -> None:
+def test_the_signatures_match_the_calls_of_lfg() -> None:
     def parameters(function: Any) -> dict[str, Any]:
         return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
 
@@ -30,7 +30,7 @@ def test_the_signatures_are_those_that_lfg_calls() -> None:
     assert parameters(lfgpods.delete_kubernetes_pod) == {**owner, "preserve_data": True}
 
 
-def test_a_failure_is_logged_and_says_false(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_and_returns_false(caplog: pytest.LogCaptureFixture) -> None:
     assert lfgpods.manage_kubernetes_pod(project_id="x") == (False, None)
     success, stdout, stderr = lfgpods.execute_command_in_pod(project_id="x", command="true")
     assert (success, stdout) == (False, "")
@@ -40,14 +40,14 @@ def test_a_failure_is_logged_and_says_false(caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("ids", [{}, {"project_id": ""}, {"conversation_id": None}, {"project_id": "\n"}])
-def test_a_wrong_owner_is_a_failure_too(ids: dict[str, Any]) -> None:
+def test_an_invalid_owner_is_a_failure(ids: dict[str, Any]) -> None:
     assert lfgpods.manage_kubernetes_pod(**ids) == (False, None)
     assert lfgpods.execute_command_in_pod(**ids, command="true")[0] is False
     assert lfgpods.delete_kubernetes_pod(**ids) is False
 
 
 class FakeManager:
-    """Stands where PodManager stands, and does what it is told."""
+    """A PodManager with prepared answers."""
 
     error: Exception | None = None
     asked: list[tuple[str, Any]]
@@ -81,7 +81,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> type[FakeManager]:
     return FakeManager
 
 
-def test_what_lfg_asks_for_is_what_is_done(manager: type[FakeManager]) -> None:
+def test_the_three_functions_pass_their_arguments_to_the_manager(manager: type[FakeManager]) -> None:
     success, pod = lfgpods.manage_kubernetes_pod(7, "c", "python:3.12", {"memory": "2Gi"})  # type: ignore[arg-type]
     assert (success, pod) == (True, POD)
     [(_, (owner, request, conversation_id))] = manager.asked
@@ -98,7 +98,7 @@ def test_what_lfg_asks_for_is_what_is_done(manager: type[FakeManager]) -> None:
         assert manager.asked == [("delete", (Owner.project("p"), purge))]
 
 
-def test_the_output_before_an_unknown_outcome_is_kept(manager: type[FakeManager]) -> None:
+def test_the_output_before_an_unknown_outcome_is_returned(manager: type[FakeManager]) -> None:
     error = OutcomeUnknownError("outcome unknown", "look")
     error.stdout, error.stderr = b"half", b"some "
     manager.error = error

@@ -1,4 +1,4 @@
-"""What the manager makes of a store that fails, and of what it finds, on the embedded host."""
+"""PodManager with a failing store, an interrupted delete and a lock left behind, on the embedded host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OWNER = Owner.project("my-app")
 DEAD = f"{processes.this_process().rpartition(':')[0].rpartition(':')[0]}:999999999:1"
 
 
-def test_a_result_is_told_even_if_it_cannot_be_remembered(
+def test_a_result_is_returned_even_if_the_store_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -46,7 +46,7 @@ def test_a_result_is_told_even_if_it_cannot_be_remembered(
         assert lfgpods.pods.delete(OWNER, purge=True).purged
 
 
-def test_a_pod_that_was_told_to_be_deleted_and_never_was_counts_as_used() -> None:
+def test_a_pod_whose_deletion_was_marked_but_not_done_counts_as_used() -> None:
     names = names_of(OWNER)
     with embedded_host() as lfgpods:
         lfgpods.pods.ensure(OWNER)
@@ -57,7 +57,7 @@ def test_a_pod_that_was_told_to_be_deleted_and_never_was_counts_as_used() -> Non
         assert DELETED_AT not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "json")).stdout.decode()
 
 
-def test_where_the_lock_was_taken_over_a_node_in_trouble_is_still_seen_before_anything_is_made() -> None:
+def test_a_create_that_takes_over_the_lock_checks_the_node_before_it_changes_anything() -> None:
     names = names_of(OWNER)
     with embedded_host({"LFGPODS_START_GRACE": "0"}) as lfgpods:
         run(
@@ -74,7 +74,7 @@ def test_where_the_lock_was_taken_over_a_node_in_trouble_is_still_seen_before_an
         assert names.namespace not in run(lfgpods.host, ("kubectl", "get", "namespaces", "-o", "name")).stdout.decode()
 
 
-def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_changed_if_the_store_cannot_record_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise StoreError("the disk is full")
 
@@ -85,7 +85,7 @@ def test_nothing_is_begun_that_cannot_be_remembered(monkeypatch: pytest.MonkeyPa
         assert lfgpods.pods.list() == []
 
 
-def test_a_create_takes_the_lock_asks_for_the_nodes_and_loads_the_templates_at_the_same_time(
+def test_a_create_takes_the_lock_lists_nodes_and_loads_templates_in_parallel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     together = threading.Barrier(3, timeout=20)
@@ -113,7 +113,7 @@ def test_a_create_takes_the_lock_asks_for_the_nodes_and_loads_the_templates_at_t
         assert "prepared" not in done
 
 
-def test_a_create_stands_whose_lock_cannot_be_given_back(
+def test_a_create_succeeds_even_if_its_lock_cannot_be_released(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     release_step = Kubectl.delete_selected_step
@@ -129,7 +129,7 @@ def test_a_create_stands_whose_lock_cannot_be_given_back(
     assert "stays until it expires" in caplog.text
 
 
-def test_a_pod_without_our_label_runs_where_its_deployment_says_so() -> None:
+def test_an_adopted_pod_without_our_label_runs_if_its_deployment_is_ready() -> None:
     deployment = {
         "kind": "Deployment",
         "metadata": {"name": "proj-a-dep"},

@@ -1,4 +1,4 @@
-"""Calls with the same settings share a manager, which is closed when nobody can use it any more."""
+"""Calls with the same settings share a manager, which is closed after its last use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 class Manager:
-    """Remembers what was opened and closed."""
+    """A PodManager that records when it is opened and closed."""
 
     opened: list[Manager]
 
@@ -35,7 +35,7 @@ def shared() -> SharedManager:
     return SharedManager(Manager)  # type: ignore[arg-type]
 
 
-def test_the_same_settings_share_a_manager_that_stays_open(shared: SharedManager) -> None:
+def test_the_same_settings_share_an_open_manager(shared: SharedManager) -> None:
     with shared.lent() as one, shared.lent() as other:
         assert one is other
     with shared.lent() as later:
@@ -45,7 +45,7 @@ def test_the_same_settings_share_a_manager_that_stays_open(shared: SharedManager
     assert [manager.is_closed for manager in Manager.opened] == [True]
 
 
-def test_other_settings_have_a_manager_of_their_own_and_close_the_one_before_when_its_last_user_is_done(
+def test_new_settings_get_a_new_manager_and_the_last_user_closes_the_old_one(
     shared: SharedManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with shared.lent():
@@ -56,7 +56,7 @@ def test_other_settings_have_a_manager_of_their_own_and_close_the_one_before_whe
     assert [manager.is_closed for manager in Manager.opened] == [True, False]
 
 
-def test_one_that_is_closed_while_it_is_used_ends_with_its_user(shared: SharedManager) -> None:
+def test_a_manager_that_is_closed_in_use_stays_open_for_its_user(shared: SharedManager) -> None:
     with shared.lent():
         shared.close()
         assert not Manager.opened[0].is_closed
@@ -65,7 +65,7 @@ def test_one_that_is_closed_while_it_is_used_ends_with_its_user(shared: SharedMa
         assert len(Manager.opened) == 2
 
 
-def test_a_fork_has_its_own_and_leaves_its_parents_alone(
+def test_a_fork_opens_its_own_manager_and_does_not_close_its_parents(
     shared: SharedManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with shared.lent():
@@ -76,7 +76,7 @@ def test_a_fork_has_its_own_and_leaves_its_parents_alone(
     assert not Manager.opened[0].is_closed
 
 
-def test_many_threads_open_one(shared: SharedManager) -> None:
+def test_many_threads_open_one_manager(shared: SharedManager) -> None:
     together = threading.Barrier(8)
 
     def use() -> None:
@@ -92,7 +92,7 @@ def test_many_threads_open_one(shared: SharedManager) -> None:
     assert len(Manager.opened) == 1
 
 
-def test_a_fork_does_not_wait_for_a_thread_that_it_does_not_have() -> None:
+def test_a_fork_does_not_wait_for_a_lock_of_its_parents_thread() -> None:
     opening, go_on = threading.Event(), threading.Event()
     parent = os.getpid()
 

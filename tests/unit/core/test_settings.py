@@ -120,7 +120,7 @@ def test_a_database_is_a_path_or_a_postgresql_url_whose_password_does_not_show()
         assert settings.database == url
         assert "hunter2" not in repr(settings)
     assert load_settings({"LFGPODS_DATABASE": "~/a.db"}).database == str(Path.home() / "a.db")
-    with pytest.raises(SettingsError, match="LFGPODS_DATABASE is not the path of an SQLite file or a URL") as refused:
+    with pytest.raises(SettingsError, match="LFGPODS_DATABASE must be the path of an SQLite file or a URL") as refused:
         load_settings({"LFGPODS_DATABASE": "mysql://ada:hunter2@db.example.com/pods"})
     assert "hunter2" not in refused.value.message + refused.value.hint
 
@@ -129,7 +129,7 @@ def test_a_start_may_be_given_no_grace(empty_folder: Path) -> None:
     assert load_settings({}).start_grace == 10.0
     assert load_settings({"LFGPODS_START_GRACE": "0"}).start_grace == 0.0
     assert load_settings({"LFGPODS_START_GRACE": "2.5"}).start_grace == 2.5
-    with pytest.raises(SettingsError, match="LFGPODS_START_GRACE is not a number of seconds"):
+    with pytest.raises(SettingsError, match="LFGPODS_START_GRACE must be a number of seconds"):
         load_settings({"LFGPODS_START_GRACE": "-1"})
 
 
@@ -141,7 +141,7 @@ def test_an_instance_has_a_volume_root_and_a_database_of_its_own(empty_folder: P
     chosen = {"LFGPODS_VOLUME_ROOT": "/srv/volumes", "LFGPODS_DATABASE": "/srv/a.db", "LFGPODS_INSTANCE": "b"}
     assert (load_settings(chosen).volume_root, load_settings(chosen).database) == ("/srv/volumes", "/srv/a.db")
     for wrong in ("Staging", "a b", "-a", "a" * 41, "a/b", "a.b"):
-        with pytest.raises(SettingsError, match="LFGPODS_INSTANCE is not a name of up to 40"):
+        with pytest.raises(SettingsError, match="LFGPODS_INSTANCE must be a name of up to 40"):
             load_settings({"LFGPODS_INSTANCE": wrong})
 
 

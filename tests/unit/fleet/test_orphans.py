@@ -94,7 +94,7 @@ def test_a_pod_and_a_kept_volume_are_no_orphans() -> None:
     ("deleted", "changed", "older_than", "removable"),
     [(40, 60, 30, True), (40, 10, 30, False), (20, 60, 30, False), (40, 40, 41, False), (0, 0, 0, True)],
 )
-def test_a_kept_volume_is_removable_only_from_the_given_age_on(
+def test_a_kept_volume_is_removable_only_at_the_given_age(
     deleted: float, changed: float, older_than: float, removable: bool
 ) -> None:
     namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(deleted)})

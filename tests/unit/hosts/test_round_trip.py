@@ -57,7 +57,7 @@ def test_each_step_has_its_own_output(host: Host) -> None:
     assert (second.result.stdout, second.result.stderr) == (b"two\n", b"err")
 
 
-def test_bytes_come_through_as_they_are_and_in_any_number(host: Host) -> None:
+def test_output_of_any_size_arrives_unchanged(host: Host) -> None:
     odd, much, empty = send(
         host, step(*SAY, r"\0377\0000\0342 0\n0", "0"), step("sh", "-c", "yes | head -c 300000"), step("true")
     )
@@ -66,7 +66,7 @@ def test_bytes_come_through_as_they_are_and_in_any_number(host: Host) -> None:
     assert empty.result == Completed(0, b"", b"")
 
 
-def test_kubectl_and_programs_of_the_host_are_steps_alike(embedded: EmbeddedLfgpods) -> None:
+def test_kubectl_and_other_programs_can_both_be_steps(embedded: EmbeddedLfgpods) -> None:
     said, created, found = send(embedded.host, step(*SAY, "one", "0"), step(*CREATE, stdin=NAMESPACE), step(*GET))
     assert said.result.stdout == b"one"
     assert created.result.stdout == b"namespace/a created\n"
@@ -74,7 +74,7 @@ def test_kubectl_and_programs_of_the_host_are_steps_alike(embedded: EmbeddedLfgp
 
 
 @pytest.mark.parametrize("reader", [0, 1, 2])
-def test_stdin_goes_to_the_step_that_it_is_for(reader: int) -> None:
+def test_stdin_goes_to_its_own_step(reader: int) -> None:
     steps = [step("cat", stdin=b"input" if number == reader else b"") for number in range(3)]
     assert [one.result.stdout for one in send(LocalHost(), *steps)] == [
         b"input" if number == reader else b"" for number in range(3)
@@ -99,7 +99,7 @@ def test_a_second_step_that_reads_stdin_is_refused() -> None:
         (("kubectl", "exec", "-i", "pod", "--", "true"), "1"),
     ],
 )
-def test_a_step_that_fails_ends_the_trip_and_is_the_error_of_all_that_follow(
+def test_a_failed_step_ends_the_trip_and_is_the_error_of_all_later_steps(
     embedded: EmbeddedLfgpods, argv: tuple[str, ...], code: str
 ) -> None:
     before, failed, after = send(embedded.host, step("echo", "before"), step(*argv), step(*CREATE, stdin=NAMESPACE))
@@ -119,14 +119,14 @@ def test_the_error_of_a_required_step_is_raised(host: Host) -> None:
         trip.send(host, timeout=20)
 
 
-def test_a_step_that_is_not_required_may_fail_and_those_before_it_stand(host: Host) -> None:
+def test_an_optional_step_may_fail_without_undoing_earlier_steps(host: Host) -> None:
     trip = RoundTrip()
     done, refused = trip.add(step("echo", "done")), trip.add(step("sh", "-c", "exit 4"), required=False)
     trip.send(host, timeout=20)
     assert (done.result.stdout, refused.error and refused.error.code) == (b"done\n", "4")
 
 
-def test_a_single_step_is_sent_as_it_is() -> None:
+def test_a_single_step_is_sent_without_a_wrapper() -> None:
     sent: list[Sequence[str]] = []
 
     class Recording(LocalHost):
@@ -150,7 +150,7 @@ def test_a_trip_can_be_sent_again(host: Host, tmp_path: Path) -> None:
 
 
 class Cut:
-    """A process whose output breaks off after some bytes of each stream, and that leaves no exit code."""
+    """A process whose streams are truncated and that has no exit code."""
 
     exit_code: int | None = None
 
@@ -176,7 +176,7 @@ class CutHost(LocalHost):
 
 
 @pytest.mark.parametrize("stderr_came", [True, False])
-def test_a_step_that_had_ended_keeps_its_result_when_the_host_is_lost(stderr_came: bool) -> None:
+def test_a_finished_step_keeps_its_result_if_the_host_is_lost(stderr_came: bool) -> None:
     def cut(steps: Steps) -> tuple[bytes, bytes]:
         frame = steps.frame(0).encode()
         return b"one" + frame + b"half of tw", frame if stderr_came else frame[:-1]
@@ -187,7 +187,7 @@ def test_a_step_that_had_ended_keeps_its_result_when_the_host_is_lost(stderr_cam
     assert second.error.code == "host_lost"
 
 
-def test_a_shell_that_is_none_is_told_as_such() -> None:
+def test_a_host_without_a_working_shell_is_an_error() -> None:
     class Broken(LocalHost):
         def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> Process:  # type: ignore[override]
             return super().open(("sh", "-c", "echo out of memory >&2; exit 2"), ends_with_us=ends_with_us)
@@ -196,7 +196,7 @@ def test_a_shell_that_is_none_is_told_as_such() -> None:
     assert (first.error and first.error.code, "out of memory" in str(first.error)) == ("bad_answer", True)
 
 
-def test_a_step_without_end_meets_the_time_limit(host: Host) -> None:
+def test_an_endless_step_is_a_time_limit_error(host: Host) -> None:
     trip = RoundTrip()
     done, endless = trip.add(step("echo", "done")), trip.add(step("sleep", "100"))
     with pytest.raises(TimeLimitError):
@@ -204,7 +204,7 @@ def test_a_step_without_end_meets_the_time_limit(host: Host) -> None:
     assert (done.result.stdout, isinstance(endless.error, TimeLimitError)) == (b"done\n", True)
 
 
-def test_the_parser_of_a_step_raises_the_error_of_the_step() -> None:
+def test_the_parser_of_a_step_raises_its_error() -> None:
     def refuse(completed: Completed) -> None:
         raise LfgpodsError("this is no answer", code="odd")
 
@@ -214,7 +214,7 @@ def test_the_parser_of_a_step_raises_the_error_of_the_step() -> None:
     assert (odd.error and odd.error.code, after.error and after.error.code) == ("odd", "odd")
 
 
-def test_a_step_that_runs_ends_when_nobody_waits_any_more(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
+def test_a_running_step_ends_when_its_caller_stops_waiting(embedded: EmbeddedLfgpods, tmp_path: Path) -> None:
     script = f"echo $$ > {tmp_path}/pid; exec sleep 100"
     process = embedded.host.open(Steps([("sh", "-c", script), ("kubectl", "version")]), ends_with_us=True)
     assert process.read(0).ended is False

@@ -67,7 +67,7 @@ def test_kubectl_may_answer_with_one_object_or_a_list_or_nothing() -> None:
     assert Kubectl(ScriptedHost(b"")).get(["pod/a"], "n") == []
 
 
-def test_an_object_of_a_kind_that_was_not_asked_for_is_no_answer() -> None:
+def test_an_object_of_another_kind_is_a_bad_answer() -> None:
     with pytest.raises(KubernetesError) as refused:
         Kubectl(ScriptedHost(json.dumps(OBJECT).encode())).get(["persistentvolume/a"], "n")
     assert refused.value.code == "bad_answer"

@@ -90,7 +90,7 @@ def test_each_page_is_requested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any("resourceVersion" in query for _, query in server.asked), "a list from a cache may be out of date"
 
 
-def test_kinds_are_listed_side_by_side_and_returned_in_order() -> None:
+def test_kinds_are_listed_in_parallel_and_returned_in_order() -> None:
     kinds = {"/api/v1/pods": "Pod", "/apis/apps/v1/deployments": "Deployment", "/api/v1/namespaces": "Namespace"}
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, bytes, bytes]:
@@ -177,7 +177,7 @@ def test_an_answer_that_is_no_list_is_a_clear_error(answer: bytes) -> None:
 
 
 @given(st.data())
-def test_a_list_that_is_cut_short_is_an_error(data: st.DataObject) -> None:
+def test_a_truncated_list_is_an_error(data: st.DataObject) -> None:
     text = page(["a", "ü€", "c" * 300], "x")
     end = data.draw(st.integers(0, len(text) - 1))
     half = PagedList(["pods"], SELECTOR)
@@ -188,14 +188,14 @@ def test_a_list_that_is_cut_short_is_an_error(data: st.DataObject) -> None:
 
 
 def test_an_endless_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lfgpods.hosts.run.LONGEST_ANSWER", 5_000)
+    monkeypatch.setattr("lfgpods.hosts.run.MAX_OUTPUT", 5_000)
     with pytest.raises(HostError) as refused:
         names_listed(Server(lambda path, query: (0, page("a" * 2_000), b"")))
     assert refused.value.code == "bad_answer"
 
 
 def test_an_endless_number_of_pages_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubectl, "MOST_PAGES", 20)
+    monkeypatch.setattr(kubectl, "MAX_PAGES", 20)
     server = Server(lambda path, query: (0, page("a", f"{query.get('continue', '')}x"), b""))
     with pytest.raises(KubernetesError) as refused:
         names_listed(server)
@@ -210,7 +210,7 @@ def test_an_end_without_an_exit_code_is_a_lost_host() -> None:
     assert lost.value.code == "host_lost"
 
 
-def test_a_silent_host_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_host_is_a_time_limit_error_and_a_slow_list_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1_000_000, 5))
     monkeypatch.setattr("lfgpods.hosts.run.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     monkeypatch.setattr(kubectl, "PAGE_TIMEOUT", 1e6)
@@ -222,5 +222,5 @@ def test_a_silent_host_is_given_up_and_a_slow_list_is_not(monkeypatch: pytest.Mo
 
     server = Server(lambda path, query: (0, b"", b""))
     monkeypatch.setattr(server, "open", lambda argv, **_: Silent(0, b"", b""))
-    with pytest.raises(TimeLimitError, match="said nothing"):
+    with pytest.raises(TimeLimitError, match="wrote nothing"):
         names_listed(server)

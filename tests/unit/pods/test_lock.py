@@ -1,4 +1,4 @@
-"""Who may take a lock over, and when: never from a holder that renews it, whatever any clock says."""
+"""When a lock may be taken over: never from a holder that renews it, whatever the clocks say."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ELSEWHERE = "another-boot:4026531836:12:34"
 
 
 class EveryStepSucceeds(LocalHost):
-    """A host on which each step of a round trip ends with 0; what the steps mean is up to their parsers."""
+    """A host where each step of a round trip exits with 0."""
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
         if isinstance(argv, Steps):
@@ -39,7 +39,7 @@ class EveryStepSucceeds(LocalHost):
 
 
 class OneLease:
-    """A kubectl that knows one Lease; the first of ON_GET is done before each look at it."""
+    """A kubectl with one Lease. Before each read, runs the next function of ON_GET."""
 
     host = EveryStepSucceeds()
 
@@ -111,7 +111,7 @@ class OneLease:
 
 
 class Clock:
-    """A second passes whenever somebody asks for the time."""
+    """A clock that advances by a second each time it is read."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -140,7 +140,7 @@ def lock_on(kubectl: OneLease, timeout: float = 500.0) -> OwnerLock:
     return OwnerLock(kubectl, NAMES, Operation(timeout), namespace="default")  # type: ignore[arg-type]
 
 
-def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
+def test_a_free_lock_is_taken_and_released(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
     assert lock.take(["pod/x"]) == [FOUND]
     assert kubectl.lease is not None
@@ -151,15 +151,15 @@ def test_a_free_lock_is_taken_and_given_back(kubectl: OneLease) -> None:
         lock.check()
 
 
-def test_a_lock_that_is_renewed_is_waited_for_and_never_taken_over(kubectl: OneLease) -> None:
+def test_a_renewed_lock_is_waited_for_and_never_taken_over(kubectl: OneLease) -> None:
     kubectl.hold()
     kubectl.on_get = [kubectl.renew] * 1000
-    with pytest.raises(TimeLimitError, match="them is changing proj-a"):
+    with pytest.raises(TimeLimitError, match="them is still changing proj-a"):
         lock_on(kubectl, timeout=300.0).take(["pod/x"])
     assert kubectl.read().metadata.labels[HOLDER] == "them"
 
 
-def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLease, clock: Clock) -> None:
+def test_a_lock_without_renewals_is_taken_over_after_its_duration(kubectl: OneLease, clock: Clock) -> None:
     kubectl.hold()
     start = clock.now
     lock = lock_on(kubectl)
@@ -169,7 +169,7 @@ def test_a_lock_that_nobody_renews_is_taken_over_after_its_time(kubectl: OneLeas
     assert kubectl.lease is None
 
 
-def test_of_two_that_take_over_one_wins(kubectl: OneLease, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_two_callers_takes_over_a_lock(kubectl: OneLease, monkeypatch: pytest.MonkeyPatch) -> None:
     home = processes.this_process().rpartition(":")[0].rpartition(":")[0]
     kubectl.hold(f"{home}:999999999:1")
     kubectl.on_get = [lambda: None] + [kubectl.renew] * 1000
@@ -184,7 +184,7 @@ def test_of_two_that_take_over_one_wins(kubectl: OneLease, monkeypatch: pytest.M
         lock_on(kubectl, timeout=100.0).take(["pod/x"])
 
 
-def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLease) -> None:
+def test_a_lock_that_comes_and_goes_is_a_time_limit_error(kubectl: OneLease) -> None:
     def always_there(*_: object, **__: object) -> Any:
         raise KubernetesError("there", code="already_exists")
 
@@ -193,7 +193,7 @@ def test_a_lock_that_comes_and_goes_is_not_asked_for_without_end(kubectl: OneLea
         lock_on(kubectl, timeout=50.0).take(["pod/x"])
 
 
-def test_a_lock_whose_answer_came_late_is_not_held_for_longer(kubectl: OneLease, clock: Clock) -> None:
+def test_a_late_answer_does_not_extend_the_lock(kubectl: OneLease, clock: Clock) -> None:
     create = kubectl.create
 
     def slowly(*arguments: Any, **options: Any) -> Any:
@@ -209,7 +209,7 @@ def test_a_lock_whose_answer_came_late_is_not_held_for_longer(kubectl: OneLease,
     lock.release()
 
 
-def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
+def test_a_renewal_after_the_release_is_no_error(
     kubectl: OneLease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     renewing, given_back = threading.Event(), threading.Event()
@@ -231,19 +231,19 @@ def test_a_renewal_that_comes_after_the_lock_was_given_back_is_no_trouble(
     assert caplog.messages == []
 
 
-def test_a_lock_that_its_step_gave_back_is_not_given_back_again(kubectl: OneLease) -> None:
+def test_a_lock_released_by_its_step_is_not_released_again(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
     lock.take(["pod/x"])
     lock.release_step().parse(Completed(0, b"", b""))
     assert kubectl.lease is None
     with pytest.raises(KubernetesError, match="lost"):
         lock.check()
-    kubectl.hold()  # somebody else's by now
+    kubectl.hold()  # now another caller's
     lock.release()
     assert kubectl.lease is not None
 
 
-def test_a_lock_that_its_step_could_not_give_back_is_still_held(kubectl: OneLease) -> None:
+def test_a_lock_is_still_held_if_its_release_step_fails(kubectl: OneLease) -> None:
     lock = lock_on(kubectl)
     lock.take(["pod/x"])
     with pytest.raises(KubernetesError, match="refused"):
@@ -254,7 +254,7 @@ def test_a_lock_that_its_step_could_not_give_back_is_still_held(kubectl: OneLeas
     assert kubectl.lease is None
 
 
-def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:
+def test_a_lock_taken_over_by_another_caller_is_lost_and_not_deleted(kubectl: OneLease, clock: Clock) -> None:
     lock = lock_on(kubectl)
     lock.take(["pod/x"])
     kubectl.hold()
@@ -265,7 +265,7 @@ def test_a_lock_that_was_taken_from_us_is_lost_and_not_deleted(kubectl: OneLease
     assert kubectl.lease is not None
 
 
-def test_what_an_error_of_ours_left_behind_is_taken_over_at_once(kubectl: OneLease, clock: Clock) -> None:
+def test_a_lock_left_by_an_error_in_this_process_is_taken_over_at_once(kubectl: OneLease, clock: Clock) -> None:
     kubectl.failure = HostError("the link was cut", code="host_lost")
     with pytest.raises(HostError):
         lock_on(kubectl).take(["pod/x"])
@@ -278,7 +278,7 @@ def test_what_an_error_of_ours_left_behind_is_taken_over_at_once(kubectl: OneLea
     lock.release()
 
 
-def test_a_holder_of_which_nothing_is_known_is_no_orphan(kubectl: OneLease) -> None:
+def test_a_lock_of_an_unknown_holder_is_no_orphan(kubectl: OneLease) -> None:
     for process in (ELSEWHERE, "", "nonsense", "unknown:1:abc"):
         kubectl.hold(process)
         assert not is_orphan(kubectl.read())

@@ -37,7 +37,7 @@ NETWORKS = ("10.244.1.0/24", "fd00:2::/64", "10.244.0.0/24", "172.16.0.0/16")
 VERSIONS = list(dict.fromkeys(version for version in all_versions() if int(version.split(".")[1]) >= 29))
 
 
-def drawn(
+def rendered(
     id: str = "my-app",
     spec: PodSpec = SPEC,
     templates: Path | None = None,
@@ -75,25 +75,25 @@ def pod_spec(manifests: Manifests) -> Any:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_manifests_fit_the_schemas_of_kubernetes(version: str) -> None:
+def test_the_manifests_match_the_schemas_of_kubernetes(version: str) -> None:
     every = (
-        drawn(affinity=node_affinity(Node("one", "one"))),
-        drawn(spec=RESTRICTED, pod_cidrs=NETWORKS),
-        drawn(hardening=ALL_OFF),
-        drawn(spec=OF_CLASS, kept_volume="pvc-1"),
-        drawn(spec=OF_CLASS, hardening=ALL_OFF),
+        rendered(affinity=node_affinity(Node("one", "one"))),
+        rendered(spec=RESTRICTED, pod_cidrs=NETWORKS),
+        rendered(hardening=ALL_OFF),
+        rendered(spec=OF_CLASS, kept_volume="pvc-1"),
+        rendered(spec=OF_CLASS, hardening=ALL_OFF),
     )
     for obj in (obj for manifests in every for obj in manifests.objects):
         validate(obj, version, strict=True)
 
 
-def test_the_schemas_are_those_from_1_29_to_the_newest() -> None:
+def test_the_schemas_cover_1_29_to_the_newest_release() -> None:
     assert VERSIONS[0].startswith("1.29")
     assert len(VERSIONS) >= 5
 
 
-def test_the_data_is_kept_and_bound_without_waiting() -> None:
-    manifests = drawn()
+def test_a_volume_is_retained_and_reserved_for_its_claim() -> None:
+    manifests = rendered()
     volume, claim = volume_of(manifests)["spec"], manifests.claim["spec"]
     assert volume["persistentVolumeReclaimPolicy"] == "Retain"
     assert volume["hostPath"]["path"] == f"{ROOT}/proj-my-app"
@@ -102,28 +102,28 @@ def test_the_data_is_kept_and_bound_without_waiting() -> None:
     assert manifests.deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_a_folder_is_tied_to_its_node_only_where_that_is_asked_for() -> None:
+def test_a_folder_is_pinned_to_its_node_only_on_request() -> None:
     affinity = node_affinity(Node("one", "label-of-one"))
-    assert volume_of(drawn(affinity=affinity))["spec"]["nodeAffinity"] == affinity
-    assert "nodeAffinity" not in volume_of(drawn())["spec"]
-    assert "storage_class" not in volume_of(drawn())["metadata"]["annotations"][SPEC_ANNOTATION]
+    assert volume_of(rendered(affinity=affinity))["spec"]["nodeAffinity"] == affinity
+    assert "nodeAffinity" not in volume_of(rendered())["spec"]
+    assert "storage_class" not in volume_of(rendered())["metadata"]["annotations"][SPEC_ANNOTATION]
 
 
-def test_a_claim_of_a_class_says_whose_it_is_and_names_only_a_volume_that_was_kept() -> None:
-    first, again = drawn(spec=OF_CLASS), drawn(spec=OF_CLASS, kept_volume="pvc-1")
+def test_a_provisioned_claim_records_its_spec_and_names_only_a_kept_volume() -> None:
+    first, again = rendered(spec=OF_CLASS), rendered(spec=OF_CLASS, kept_volume="pvc-1")
     assert first.volume is None
     assert (first.claim["spec"]["storageClassName"], "volumeName" in first.claim["spec"]) == ("fast", False)
     assert again.claim["spec"]["volumeName"] == "pvc-1"
     for obj in (first.claim, first.namespace):
         assert read_spec(read_object(obj)) == OF_CLASS
-    # A provisioned disk belongs to root, whoever the image's user is.
+    # A provisioned disk belongs to root, whatever the user of the image.
     assert pod_spec(first)["securityContext"]["fsGroup"] == 1000
-    assert "fsGroup" not in pod_spec(drawn())["securityContext"]
+    assert "fsGroup" not in pod_spec(rendered())["securityContext"]
     assert first.deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_the_volume() -> None:
-    manifests = drawn("My App", RESTRICTED)
+def test_store_and_owner_can_be_rebuilt_from_the_namespace_or_the_volume_alone() -> None:
+    manifests = rendered("My App", RESTRICTED)
     for obj in (manifests.namespace, volume_of(manifests)):
         assert read_owner(read_object(obj)) == Owner.project("My App")
         assert read_spec(read_object(obj)) == RESTRICTED
@@ -138,8 +138,8 @@ def test_store_and_owner_can_be_rebuilt_from_the_namespace_and_without_it_from_t
     assert (pod.spec, pod.conversation_id) == (RESTRICTED, "c 1")
 
 
-def test_a_volume_without_the_id_tells_it_by_its_labels_if_they_give_its_name() -> None:
-    plain, hashed = drawn("my-app"), drawn("My App")
+def test_a_volume_without_an_id_has_the_owner_of_its_labels_if_they_match_its_name() -> None:
+    plain, hashed = rendered("my-app"), rendered("My App")
     for obj in (volume_of(plain), plain.namespace, volume_of(hashed)):
         del obj["metadata"]["annotations"]
     assert read_owner(read_object(volume_of(plain))) == Owner.project("my-app")
@@ -149,36 +149,36 @@ def test_a_volume_without_the_id_tells_it_by_its_labels_if_they_give_its_name() 
     assert read_owner(read_object(volume_of(plain))) is None
 
 
-def test_the_quota_comes_before_nothing_but_the_pod() -> None:
-    assert [obj["kind"] for obj in drawn().objects] == [
+def test_the_quota_is_the_last_object_before_the_deployment() -> None:
+    assert [obj["kind"] for obj in rendered().objects] == [
         "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service",
         "NetworkPolicy", "LimitRange", "ResourceQuota", "Deployment",
     ]  # fmt: skip
 
 
-def test_what_is_switched_off_is_left_out_and_named() -> None:
-    assert drawn().switched_off == ()
-    off = drawn(hardening=ALL_OFF)
+def test_disabled_policies_are_omitted_and_listed_for_deletion() -> None:
+    assert rendered().switched_off == ()
+    off = rendered(hardening=ALL_OFF)
     assert off.policies == ()
     assert off.switched_off == (
         "networkpolicy/proj-my-app-netpol",
         "limitrange/proj-my-app-limits",
         "resourcequota/proj-my-app-quota",
     )
-    one = drawn(hardening=Hardening(limit_range=False))
+    one = rendered(hardening=Hardening(limit_range=False))
     assert [obj["kind"] for obj in one.policies] == ["NetworkPolicy", "ResourceQuota"]
     assert one.switched_off == ("limitrange/proj-my-app-limits",)
 
 
 def let_in(*known: str, hardening: Hardening = Hardening()) -> Any:
-    found = policy(drawn(hardening=hardening, pod_cidrs=known), "NetworkPolicy")
+    found = policy(rendered(hardening=hardening, pod_cidrs=known), "NetworkPolicy")
     assert (found["podSelector"], found["policyTypes"], len(found["ingress"])) == ({}, ["Ingress"], 1)
     own, *blocks = found["ingress"][0]["from"]
     assert own == {"podSelector": {}}
     return [block["ipBlock"] for block in blocks]
 
 
-def test_only_what_is_no_pod_of_another_namespace_gets_in() -> None:
+def test_pods_of_other_namespaces_cannot_connect() -> None:
     assert let_in() == []
     assert let_in("10.244.0.0/16") == [{"cidr": "0.0.0.0/0", "except": ["10.244.0.0/16"]}]
     assert let_in("fd00:2::/64") == [{"cidr": "::/0", "except": ["fd00:2::/64"]}]
@@ -189,19 +189,19 @@ def test_only_what_is_no_pod_of_another_namespace_gets_in() -> None:
     assert let_in("0.0.0.0/0") == []
 
 
-def test_networks_of_the_settings_win_over_those_of_the_nodes() -> None:
+def test_pod_networks_in_the_settings_override_those_of_the_nodes() -> None:
     named = Hardening(pod_cidrs=("10.0.0.0/8",))
     assert let_in("192.168.0.0/24", hardening=named) == [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}]
 
 
-def test_no_container_gets_more_than_the_pod_was_made_with() -> None:
+def test_no_container_gets_more_than_the_pods_resources() -> None:
     limits, requests = {"cpu": "1", "memory": "1Gi"}, {"cpu": "50m", "memory": "128Mi"}
-    (found,) = policy(drawn(), "LimitRange")["limits"]
+    (found,) = policy(rendered(), "LimitRange")["limits"]
     assert found == {"type": "Container", "max": limits, "default": limits, "defaultRequest": requests}
 
 
 def violations(spec: Any, level: str) -> list[str]:
-    """Where a pod is not as the Pod Security Standards have it, as far as our templates could touch them."""
+    """Return the Pod Security Standards that a pod violates, of those that our templates can affect."""
     pod, (container,) = spec.get("securityContext") or {}, spec["containers"]
     context = container.get("securityContext") or {}
     both = {**pod, **context}
@@ -227,58 +227,58 @@ def violations(spec: Any, level: str) -> list[str]:
 
 @pytest.mark.parametrize("hardening", [Hardening(), ALL_OFF, Hardening(service_account_token=True)])
 @pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
-def test_a_pod_is_as_its_namespace_demands(spec: PodSpec, hardening: Hardening) -> None:
-    manifests = drawn(spec=spec, hardening=hardening)
+def test_a_pod_meets_the_security_level_of_its_namespace(spec: PodSpec, hardening: Hardening) -> None:
+    manifests = rendered(spec=spec, hardening=hardening)
     level = manifests.namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
     assert level == hardening.level(spec)
     assert violations(pod_spec(manifests), "restricted" if spec.restricted else "baseline") == []
 
 
-def test_an_ordinary_pod_would_not_pass_for_a_restricted_one() -> None:
-    assert violations(pod_spec(drawn()), "restricted") == ["privilege escalation", "root", "capabilities kept"]
+def test_an_ordinary_pod_violates_the_restricted_level() -> None:
+    assert violations(pod_spec(rendered()), "restricted") == ["privilege escalation", "root", "capabilities kept"]
 
 
-def test_a_pod_that_its_namespace_would_refuse_is_refused_before_anything_is_made() -> None:
+def test_a_pod_that_its_namespace_would_refuse_is_refused_first() -> None:
     with pytest.raises(UsageError) as refused:
-        drawn(hardening=Hardening(pod_security="restricted"))
+        rendered(hardening=Hardening(pod_security="restricted"))
     assert refused.value.code == "not_restricted"
-    drawn(spec=RESTRICTED, hardening=Hardening(pod_security="restricted"))
+    rendered(spec=RESTRICTED, hardening=Hardening(pod_security="restricted"))
 
 
-def test_token_seccomp_user_and_runtime_are_as_they_are_set() -> None:
-    plain, off = pod_spec(drawn()), pod_spec(drawn(hardening=ALL_OFF))
+def test_token_seccomp_user_and_runtime_class_follow_the_settings() -> None:
+    plain, off = pod_spec(rendered()), pod_spec(rendered(hardening=ALL_OFF))
     assert plain["automountServiceAccountToken"] is False
     assert plain["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
     assert "securityContext" not in off
     assert "runtimeClassName" not in plain
-    assert pod_spec(drawn(hardening=Hardening(service_account_token=True)))["automountServiceAccountToken"] is True
-    restricted = pod_spec(drawn(spec=RESTRICTED, hardening=replace(ALL_OFF, restricted_user=33333)))
+    assert pod_spec(rendered(hardening=Hardening(service_account_token=True)))["automountServiceAccountToken"] is True
+    restricted = pod_spec(rendered(spec=RESTRICTED, hardening=replace(ALL_OFF, restricted_user=33333)))
     ids = [restricted["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")]
     assert ids == [33333, 33333, 33333]
     assert restricted["runtimeClassName"] == "gvisor"
 
 
 @pytest.mark.parametrize("spec", [SPEC, RESTRICTED])
-def test_what_the_deployment_says_counts_more_than_what_was_recorded(spec: PodSpec) -> None:
-    manifests, recorded = drawn(spec=spec), drawn(spec=RESTRICTED if spec == SPEC else SPEC)
+def test_the_deployment_takes_precedence_over_the_recorded_spec(spec: PodSpec) -> None:
+    manifests, recorded = rendered(spec=spec), rendered(spec=RESTRICTED if spec == SPEC else SPEC)
     documents = [recorded.namespace, volume_of(recorded), manifests.deployment, manifests.service]
     objects = [read_object(document) for document in documents]
     assert actual_spec(owner_objects(objects), SPEC) == spec
     assert actual_spec(owner_objects(objects[:2]), SPEC) == read_spec(objects[0])
 
 
-def test_the_revision_tells_pods_apart() -> None:
-    assert drawn().revision == drawn().revision
+def test_the_revision_changes_with_the_pod() -> None:
+    assert rendered().revision == rendered().revision
     other = PodSpec("busybox:1.37", SPEC.resources, SPEC.storage_size, SPEC.ports)
-    assert drawn().revision != drawn(spec=other).revision
+    assert rendered().revision != rendered(spec=other).revision
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=80).filter(str.strip))
-def test_no_id_breaks_out_of_its_place(id: str) -> None:
-    manifests = drawn(id)
+def test_no_id_escapes_its_place_in_a_template(id: str) -> None:
+    manifests = rendered(id)
     assert manifests.namespace["metadata"]["annotations"][OWNER_ID] == id
     assert json.loads(json.dumps(manifests.objects)) == list(manifests.objects)
-    plain = drawn()
+    plain = rendered()
     assert [sorted(obj) for obj in manifests.objects] == [sorted(obj) for obj in plain.objects]
 
 
@@ -301,7 +301,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("id", HOSTILE)
 def test_hostile_text_stays_text(id: str) -> None:
-    assert drawn(id).namespace["metadata"]["annotations"][OWNER_ID] == id
+    assert rendered(id).namespace["metadata"]["annotations"][OWNER_ID] == id
 
 
 def own(tmp_path: Path, name: str, text: str) -> Path:
@@ -313,9 +313,9 @@ def builtin(name: str) -> str:
     return (BUILTIN_TEMPLATES / f"{name}.yaml.j2").read_text()
 
 
-def test_a_template_of_ones_own_replaces_the_built_in_one(tmp_path: Path) -> None:
+def test_a_custom_template_replaces_the_built_in_one(tmp_path: Path) -> None:
     text = builtin("deployment").replace("terminationGracePeriodSeconds: 15", "terminationGracePeriodSeconds: 99")
-    changed: Object = drawn(templates=own(tmp_path, "deployment", text)).deployment
+    changed: Object = rendered(templates=own(tmp_path, "deployment", text)).deployment
     assert changed["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 99
 
 
@@ -361,9 +361,9 @@ def test_a_template_of_ones_own_replaces_the_built_in_one(tmp_path: Path) -> Non
         ("resource-quota", builtin("limit-range"), "kind"),
     ],
 )
-def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_harmful_template_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
     with pytest.raises(TemplateError, match=said) as refused:
-        drawn(
+        rendered(
             templates=own(tmp_path, name, text),
             spec=OF_CLASS if name == "provisioned-claim" else SPEC,
             affinity=node_affinity(Node("one", "one")),
@@ -371,16 +371,16 @@ def test_a_template_that_would_do_harm_is_refused(tmp_path: Path, name: str, tex
     assert name in refused.value.message
 
 
-def test_what_was_prepared_is_only_to_be_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_render_loads_no_template_after_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(tmp_path)
     monkeypatch.setattr("jinja2.Environment.compile", lambda *_, **__: pytest.fail("not prepared"))
-    assert drawn(templates=tmp_path) == drawn()
-    assert drawn(templates=tmp_path, spec=OF_CLASS).volume is None
+    assert rendered(templates=tmp_path) == rendered()
+    assert rendered(templates=tmp_path, spec=OF_CLASS).volume is None
 
 
-def test_a_template_that_is_wrong_is_refused_when_it_is_rendered_and_not_before(tmp_path: Path) -> None:
+def test_an_invalid_template_is_refused_by_render_and_not_by_prepare(tmp_path: Path) -> None:
     own(tmp_path, "service", "{% for %}")
     (tmp_path / "namespace.yaml.j2").write_bytes(b"\xff")
     prepare(tmp_path)
     with pytest.raises(TemplateError, match=r"namespace\.yaml\.j2 cannot be rendered"):
-        drawn(templates=tmp_path)
+        rendered(templates=tmp_path)

@@ -1,4 +1,4 @@
-"""What is known of the nodes and when it is asked; the answers are lines as kubectl writes them."""
+"""What Placement knows about nodes, and when it queries them. The answers have kubectl's format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOST = LocalHost()
 
 
 class Answers(Kubectl):
-    """Gives one answer after the other, and the last one for ever; None is a refusal."""
+    """Gives its answers one after another and repeats the last. None is a refusal."""
 
     def __init__(self, *answers: str | None) -> None:
         super().__init__(HOST)
@@ -46,63 +46,68 @@ def placement(kubectl: Kubectl, **settings: str) -> Placement:
     return Placement(kubectl, HOST, load_settings({"LFGPODS_HOST": "local", **settings}, Path("/nowhere/.env")))
 
 
-def tied(name: str) -> PersistentVolume:
+def pinned_to(name: str) -> PersistentVolume:
     spec = {"nodeAffinity": node_affinity(Node(name, name))}
     return read_as(PersistentVolume, {"metadata": {"name": "v"}, "spec": spec})
 
 
-def test_one_node_needs_no_telling_apart() -> None:
+def test_a_single_node_needs_no_detection() -> None:
     alone = placement(Answers(ONE))
     assert (alone.folder_node(), alone.is_here(None), alone.networks) == (None, True, ("10.244.0.0/24",))
-    assert (alone.is_here(tied("one")), alone.is_here(tied("two"))) == (True, False)
+    assert (alone.is_here(pinned_to("one")), alone.is_here(pinned_to("two"))) == (True, False)
     with pytest.raises(KubernetesError, match="no such node"):
         placement(Answers(ONE), LFGPODS_NODE="two").folder_node()
 
 
-def test_of_several_the_one_that_is_named_has_the_folders_and_no_guess_is_made() -> None:
+def test_of_several_nodes_the_named_one_has_the_folders_and_none_is_guessed() -> None:
     named = placement(Answers(ONE + TWO), LFGPODS_NODE="two")
     node = named.folder_node()
     assert node is not None
-    assert (node.name, named.is_here(tied("two")), named.is_here(tied("one"))) == ("two", True, False)
+    assert (node.name, named.is_here(pinned_to("two")), named.is_here(pinned_to("one"))) == ("two", True, False)
     unknown = placement(Answers(ONE + TWO))
     with pytest.raises(KubernetesError) as refused:
         unknown.folder_node()
     assert (refused.value.code, unknown.node_here()) == ("unknown_node", None)
 
 
-def test_what_was_looked_ahead_for_is_not_asked_again() -> None:
+def test_prefetched_answers_are_not_queried_again() -> None:
     kubectl = Answers(ONE + TWO)
-    ahead = placement(kubectl)
-    ahead.look_ahead(None)
-    ahead.look_ahead(None)
-    assert (len(ahead.nodes()), kubectl.asked) == (2, ["nodes"])
+    prefetching = placement(kubectl)
+    prefetching.prefetch(None)
+    prefetching.prefetch(None)
+    assert (len(prefetching.nodes()), kubectl.asked) == (2, ["nodes"])
 
 
-def test_with_a_class_only_what_is_needed_is_asked() -> None:
+def test_a_prefetch_with_a_storage_class_queries_only_what_it_needs() -> None:
     kubectl = Answers(ONE, CLASSES)
-    ahead = placement(kubectl)
-    ahead.look_ahead("fast")
-    ahead.check_class("fast")
+    prefetching = placement(kubectl)
+    prefetching.prefetch("fast")
+    prefetching.check_class("fast")
     assert kubectl.asked == ["nodes", "storageclasses"]
     with_networks = Answers(CLASSES)
-    ahead = placement(with_networks, LFGPODS_POD_CIDRS="10.244.0.0/16")
-    ahead.look_ahead("fast")
-    assert (with_networks.asked, ahead.networks) == (["storageclasses"], ("10.244.0.0/16",))
+    prefetching = placement(with_networks, LFGPODS_POD_CIDRS="10.244.0.0/16")
+    prefetching.prefetch("fast")
+    assert (with_networks.asked, prefetching.networks) == (["storageclasses"], ("10.244.0.0/16",))
 
 
-def test_an_account_that_may_not_see_the_nodes_asks_once_and_then_no_more() -> None:
+def test_an_account_that_may_not_list_nodes_asks_only_once() -> None:
     kubectl = Answers(None)
-    blind = placement(kubectl)
-    blind.look_ahead(None)
-    assert (blind.nodes(), blind.folder_node(), blind.is_here(tied("one")), blind.networks) == ((), None, True, ())
-    blind.check_reach(None, Operation(0.0, print), in_folder=True)
-    blind.look_ahead(None)
+    without_rights = placement(kubectl)
+    without_rights.prefetch(None)
+    assert (
+        without_rights.nodes(),
+        without_rights.folder_node(),
+        without_rights.is_here(pinned_to("one")),
+        without_rights.networks,
+    ) == ((), None, True, ())
+    without_rights.check_reach(None, Operation(0.0, print), in_folder=True)
+    without_rights.prefetch(None)
     assert kubectl.asked == ["nodes"]
-    with pytest.raises(KubernetesError, match="may not see"):
+    with pytest.raises(KubernetesError, match="may not list"):
         placement(Answers(None), LFGPODS_NODE="one").folder_node()
 
 
-def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_query_for_nodes_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     kubectl = Answers(ONE)
     cut_off = placement(kubectl)
 
@@ -111,20 +116,20 @@ def test_nodes_that_cannot_be_asked_for_are_asked_for_again(monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(kubectl, "list_text", unreachable)
-        cut_off.look_ahead(None)
+        cut_off.prefetch(None)
         with pytest.raises(KubernetesError, match="on fire"):
             cut_off.nodes()
     assert len(cut_off.nodes()) == 1
 
 
-def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
+def test_parallel_threads_list_the_nodes_once() -> None:
     kubectl = Answers(ONE)
     shared = placement(kubectl)
     together = threading.Barrier(8)
 
     def look(_: int) -> int:
         together.wait()
-        shared.look_ahead(None)
+        shared.prefetch(None)
         return len(shared.nodes())
 
     with ThreadPoolExecutor(8) as pool:
@@ -133,7 +138,7 @@ def test_threads_that_all_need_the_nodes_have_them_listed_once() -> None:
 
 
 @pytest.mark.parametrize(("trouble", "code"), [(CORDONED, "node_cordoned"), (SILENT, "node_unreachable")])
-def test_a_node_in_trouble_is_looked_at_again_before_it_is_told(trouble: str, code: str) -> None:
+def test_a_problem_of_a_node_is_rechecked_before_it_is_reported(trouble: str, code: str) -> None:
     steps: list[str] = []
     over = placement(Answers(trouble, ONE))
     over.nodes()
@@ -143,26 +148,26 @@ def test_a_node_in_trouble_is_looked_at_again_before_it_is_told(trouble: str, co
     lasting = placement(Answers(trouble))
     lasting.nodes()
     with pytest.raises(KubernetesError) as told:
-        lasting.check_reach(tied("one"), Operation(0.0, steps.append), in_folder=True)
+        lasting.check_reach(pinned_to("one"), Operation(0.0, steps.append), in_folder=True)
     assert (told.value.code, "the files are kept" in told.value.hint) == (code, True)
 
 
 def test_only_the_nodes_that_have_the_data_matter() -> None:
     healthy_elsewhere = placement(Answers(CORDONED + TWO), LFGPODS_NODE="one")
     healthy_elsewhere.nodes()
-    healthy_elsewhere.check_reach(tied("two"), Operation(0.0, print), in_folder=True)
+    healthy_elsewhere.check_reach(pinned_to("two"), Operation(0.0, print), in_folder=True)
     healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=False)
     with pytest.raises(KubernetesError) as told:
         healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=True)
     assert told.value.code == "node_cordoned"
     with pytest.raises(KubernetesError, match="no such node"):
-        healthy_elsewhere.check_reach(tied("three"), Operation(0.0, print), in_folder=True)
+        healthy_elsewhere.check_reach(pinned_to("three"), Operation(0.0, print), in_folder=True)
 
 
-def test_a_class_has_to_be_there() -> None:
+def test_an_unknown_storage_class_is_an_error() -> None:
     placement(Answers(CLASSES)).check_class("fast")
     placement(Answers(None)).check_class("unseen")
-    for there, told in ((CLASSES, "fast, slow"), ("", "none at all")):
+    for there, told in ((CLASSES, "fast, slow"), ("", "has none")):
         with pytest.raises(KubernetesError) as missing:
             placement(Answers(there)).check_class("other")
         assert (missing.value.code, told in missing.value.hint) == ("no_such_storage_class", True)

@@ -1,4 +1,4 @@
-"""Waiting for a pod: what is done about one that does not move, and when a refusal is taken for an answer."""
+"""Waiting for a pod: when it is re-synced, and when a failure is final."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Clock:
 
 
 class Scene(ABC):
-    """A kubectl on whose cluster a tick, of a second, passes before each thing that a watch tells."""
+    """A kubectl for one pod. The clock advances by TICK seconds before each event of a watch."""
 
     tick = 1.0
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.touched: list[tuple[float, str]] = []
+        self.resynced: list[tuple[float, str]] = []
         self.warnings: list[Event] = []
         self.refused_until = 0.0
 
     @abstractmethod
     def pod(self) -> Pod | None:
-        """The one pod as it is now."""
+        """Return the pod as it is now."""
 
     def get_pods(self, namespace: str, selector: str) -> list[Pod]:
         pod = self.pod()
@@ -69,7 +69,7 @@ class Scene(ABC):
         return self.warnings
 
     def patch(self, reference: str, namespace: str, patch: Object) -> None:
-        self.touched.append((self.clock.now, reference))
+        self.resynced.append((self.clock.now, reference))
 
 
 @pytest.fixture
@@ -80,9 +80,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def pod(*, ready: bool = False, going: bool = False, state: str = "waiting", reason: str = "ContainerCreating") -> Pod:
+def pod(
+    *, ready: bool = False, terminating: bool = False, state: str = "waiting", reason: str = "ContainerCreating"
+) -> Pod:
     metadata: dict[str, Any] = {"name": "proj-a-dep-x", "annotations": {REVISION: "r"}}
-    if going:
+    if terminating:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     status = {
         "conditions": [
@@ -107,21 +109,21 @@ def ended(scene: Scene, timeout: float = 100.0) -> None:
 
 
 @pytest.mark.parametrize(("tick", "within"), [(0.1, 0.9), (1.0, 3.0)])
-def test_a_pod_that_does_not_start_is_touched_soon_and_on_a_busy_host_a_little_later(
+def test_a_pod_that_does_not_start_is_resynced_soon_and_later_on_a_busy_host(
     clock: Clock, tick: float, within: float
 ) -> None:
     class Refused(Scene):
         def pod(self) -> Pod:
-            return pod(ready=bool(self.touched))
+            return pod(ready=bool(self.resynced))
 
     scene = Refused(clock)
     scene.tick = tick
     assert ready(scene).metadata.name == "proj-a-dep-x"
-    [(moment, reference)] = scene.touched
+    [(moment, reference)] = scene.resynced
     assert (0.6 <= moment <= within, reference) == (True, "pod/proj-a-dep-x")
 
 
-def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> None:
+def test_a_slow_pod_is_resynced_less_and_less_often(clock: Clock) -> None:
     class Slow(Scene):
         def pod(self) -> Pod:
             return pod(ready=self.clock.now > 100)
@@ -129,13 +131,13 @@ def test_a_pod_that_takes_its_time_is_touched_ever_more_rarely(clock: Clock) -> 
     scene = Slow(clock)
     scene.tick = 0.2
     assert ready(scene, timeout=200)
-    moments = [moment for moment, _ in scene.touched]
+    moments = [moment for moment, _ in scene.resynced]
     pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert 3 <= len(moments) <= 5
     assert pauses == sorted(pauses)
 
 
-def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
+def test_a_failing_pod_is_not_resynced(clock: Clock) -> None:
     class Failing(Scene):
         def pod(self) -> Pod:
             return pod(reason="ErrImagePull")
@@ -143,10 +145,10 @@ def test_a_pod_that_fails_is_not_touched(clock: Clock) -> None:
     scene = Failing(clock)
     with pytest.raises(KubernetesError, match="cannot be pulled"):
         ready(scene)
-    assert scene.touched == []
+    assert scene.resynced == []
 
 
-def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: Clock) -> None:
+def test_a_temporary_refusal_is_waited_for_and_a_lasting_one_is_an_error(clock: Clock) -> None:
     class Unmade(Scene):
         def pod(self) -> Pod | None:
             return pod(ready=True) if self.clock.now >= self.refused_until else None
@@ -160,21 +162,21 @@ def test_a_refusal_that_passes_is_waited_for_and_one_that_stays_is_told(clock: C
     assert clock.now < 20
 
 
-def test_a_pod_that_does_not_end_is_touched_until_it_does(clock: Clock) -> None:
+def test_a_pod_that_does_not_end_is_resynced_until_it_does(clock: Clock) -> None:
     class Forgotten(Scene):
         def pod(self) -> Pod:
-            return pod(going=True, state="terminated" if len(self.touched) == 2 else "running")
+            return pod(terminating=True, state="terminated" if len(self.resynced) == 2 else "running")
 
     scene = Forgotten(clock)
     ended(scene)
-    assert len(scene.touched) == 2
+    assert len(scene.resynced) == 2
     assert clock.now < 15
 
 
-def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_list(clock: Clock) -> None:
+def test_the_removal_of_a_pod_that_never_ran_is_noticed_before_the_next_list(clock: Clock) -> None:
     class Vanishing(Scene):
         def pod(self) -> Pod | None:
-            return pod(going=True) if self.clock.now < 2 else None
+            return pod(terminating=True) if self.clock.now < 2 else None
 
         def patch(self, reference: str, namespace: str, patch: Object) -> None:
             super().patch(reference, namespace, patch)
@@ -183,21 +185,21 @@ def test_a_pod_whose_object_goes_while_it_never_ran_is_noticed_before_the_next_l
 
     scene = Vanishing(clock)
     ended(scene)
-    assert len(scene.touched) == 1
+    assert len(scene.resynced) == 1
     assert clock.now < rollout.RELIST_AFTER - 2
 
 
-def test_a_pod_that_never_ends_is_a_time_limit(clock: Clock) -> None:
+def test_a_pod_that_never_ends_is_a_time_limit_error(clock: Clock) -> None:
     class Stuck(Scene):
         def pod(self) -> Pod:
-            return pod(going=True, state="running")
+            return pod(terminating=True, state="running")
 
-    with pytest.raises(TimeLimitError, match="has not ended"):
+    with pytest.raises(TimeLimitError, match="is still terminating"):
         ended(Stuck(clock), timeout=30)
 
 
-class Unbound(Scene):
-    """A pod whose volume is made by a provisioner, after BOUND_AT seconds."""
+class Provisioned(Scene):
+    """A pod whose volume is provisioned after BOUND_AT seconds."""
 
     bound_at = 60.0
 
@@ -210,29 +212,29 @@ class Unbound(Scene):
         return read_as(Pod, {"metadata": metadata, "status": {"phase": "Pending", "conditions": [waiting]}})
 
 
-def of_class(scene: Scene, timeout: float = 100.0) -> Pod:
+def ready_with_volume(scene: Scene, timeout: float = 100.0) -> Pod:
     return wait_ready(scene, NAMES, "r", Operation(timeout), provisioned=True)  # type: ignore[arg-type]
 
 
-def test_a_provisioner_is_given_its_time(clock: Clock) -> None:
-    scene = Unbound(clock)
+def test_a_slow_provisioner_is_waited_for(clock: Clock) -> None:
+    scene = Provisioned(clock)
     scene.warnings = [warning("FailedScheduling", "pod has unbound immediate PersistentVolumeClaims")]
-    assert of_class(scene)
-    assert (clock.now >= scene.bound_at, scene.touched) == (True, [])
+    assert ready_with_volume(scene)
+    assert (clock.now >= scene.bound_at, scene.resynced) == (True, [])
 
 
-def test_a_provisioner_that_fails_is_told_unless_it_succeeds_after_all(clock: Clock) -> None:
-    scene = Unbound(clock)
+def test_a_failing_provisioner_is_an_error_unless_it_succeeds_in_time(clock: Clock) -> None:
+    scene = Provisioned(clock)
     scene.warnings = [warning("ProvisioningFailed", "the pool is full")]
-    with pytest.raises(KubernetesError, match="the volume cannot be made: the pool is full") as failed:
-        of_class(scene)
+    with pytest.raises(KubernetesError, match="the volume cannot be provisioned: the pool is full") as failed:
+        ready_with_volume(scene)
     assert (failed.value.code, clock.now < 60) == ("provisioning", True)
     clock.now, scene.bound_at = 0.0, 25.0
-    assert of_class(scene)
+    assert ready_with_volume(scene)
 
 
-def test_a_volume_that_is_never_made_is_a_time_limit(clock: Clock) -> None:
-    scene = Unbound(clock)
+def test_a_volume_that_is_never_provisioned_is_a_time_limit_error(clock: Clock) -> None:
+    scene = Provisioned(clock)
     scene.bound_at = 1000.0
     with pytest.raises(TimeLimitError, match="the volume is not bound yet"):
-        of_class(scene)
+        ready_with_volume(scene)

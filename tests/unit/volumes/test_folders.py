@@ -29,12 +29,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data" / "volumes"
 
 
-def test_a_folder_is_open_to_the_pod_and_closed_to_the_host(root: Path) -> None:
+def test_a_folder_is_open_to_the_pod_and_closed_to_users_of_the_host(root: Path) -> None:
     prepare(root, "proj-a")
     assert (mode(root), mode(root / "proj-a")) == (0o700, 0o777)
 
 
-def test_what_is_there_stays(root: Path) -> None:
+def test_existing_files_stay(root: Path) -> None:
     prepare(root, "proj-a")
     kept = root / "proj-a" / "kept"
     kept.write_text("precious")
@@ -52,12 +52,12 @@ def test_an_open_root_is_closed_only_if_it_holds_nothing_but_volumes(root: Path)
 
     root.chmod(0o755)
     (root / "etc").mkdir()
-    with pytest.raises(VolumeError, match="holds other things"):
+    with pytest.raises(VolumeError, match="holds other files"):
         prepare(root, "proj-b")
     assert (mode(root), (root / "proj-b").exists()) == (0o755, False)
 
 
-def test_purge_takes_the_folder_and_nothing_else(root: Path, tmp_path: Path) -> None:
+def test_a_purge_removes_the_folder_and_nothing_else(root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("not yours")
@@ -87,11 +87,11 @@ def test_a_symlink_is_never_followed(root: Path, tmp_path: Path) -> None:
     assert mode(elsewhere) == 0o755
 
 
-def test_a_root_that_is_gone_has_nothing_to_purge(root: Path) -> None:
+def test_a_missing_root_has_nothing_to_purge(root: Path) -> None:
     folders.purge(HOST, str(root), "proj-a")
 
 
-def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
+def test_a_survey_reports_each_folder_and_its_owner(root: Path) -> None:
     assert prepare(root, "proj-a").kept is False
     assert prepare(root, "proj-a").kept is False
     (root / "proj-a" / ".hidden").write_text("x" * 5000)
@@ -110,7 +110,7 @@ def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
     os.utime(root / "proj-a" / ".hidden", (0, 0))
     os.utime(root / "proj-a", (0, 0))
     [folder] = folders.survey(HOST, str(root), name="proj-a", measured=True)
-    assert folder.changed == int((root / "proj-a" / ".hidden").stat().st_ctime)  # when it was changed, not as of when
+    assert folder.changed == int((root / "proj-a" / ".hidden").stat().st_ctime)  # the ctime, which nobody can set
     assert folders.look(HOST, str(root), "proj-a") is Presence.THERE
     assert folders.look(HOST, str(root), "proj-link") is Presence.ODD
     assert folders.look(HOST, str(root), "proj-none") is Presence.BARE
@@ -118,7 +118,7 @@ def test_what_was_found_and_whose_it_is_is_told(root: Path) -> None:
     assert folders.look(HOST, str(root / "elsewhere"), "proj-a") is Presence.UNKNOWN
 
 
-def test_a_disk_that_is_not_mounted_is_not_taken_for_an_empty_one(root: Path) -> None:
+def test_an_unmounted_disk_is_not_mistaken_for_an_empty_one(root: Path) -> None:
     for expected in ("root", "folder"):
         with pytest.raises(VolumeError) as refused:
             prepare(root, "proj-a", expected)
@@ -131,7 +131,7 @@ def test_a_disk_that_is_not_mounted_is_not_taken_for_an_empty_one(root: Path) ->
     prepare(root, "proj-a", "folder")
 
 
-def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
+def test_an_interrupted_purge_is_completed(root: Path) -> None:
     prepare(root, "proj-a")
     (root / "proj-a").rename(root / "proj-a.purging")
     (root / "proj-a.purging" / "file").write_text("x")
@@ -142,7 +142,7 @@ def test_a_purge_that_was_cut_short_is_seen_through(root: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
-def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
+def test_a_purge_reports_a_read_only_disk(root: Path) -> None:
     root.mkdir(parents=True)
     assert os.system(f"mount -t tmpfs tmpfs '{root}'") == 0
     try:
@@ -156,7 +156,7 @@ def test_a_disk_that_is_read_only_is_told_by_a_purge(root: Path) -> None:
         os.system(f"umount '{root}'")
 
 
-def test_an_undone_purge_finds_nothing_to_move_the_folder_to(root: Path) -> None:
+def test_a_purge_cannot_remove_the_folder_after_it_was_undone(root: Path) -> None:
     prepare(root, "proj-a")
     (root / "proj-a" / "file").write_text("precious")
     run(HOST, folders._argv(("begin_purge.sh",), (str(root), "proj-a"), sudo=False))
@@ -185,7 +185,7 @@ def test_a_folder_that_a_container_has_mounted_is_never_removed(root: Path) -> N
     assert [path.name for path in root.iterdir()] == [".lfgpods"]
 
 
-def test_names_reach_no_shell(tmp_path: Path) -> None:
+def test_names_are_not_interpreted_by_a_shell(tmp_path: Path) -> None:
     root = tmp_path / "a b;$(touch proof) 'q'"
     prepare(root, "proj-a")
     assert (root / "proj-a").is_dir()
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_made_has_a_cause_and_a_remedy(root: str, code: 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 @pytest.mark.parametrize("below", ["volumes", "my volumes", "v[1]/x.y"])
-def test_a_mount_inside_is_never_emptied(root: Path, below: str) -> None:
+def test_a_mount_inside_the_folder_is_never_emptied(root: Path, below: str) -> None:
     root = root / below
     prepare(root, "proj-a")
     inside = root / "proj-a" / "mounted"

@@ -111,7 +111,7 @@ def test_an_interrupted_purge_is_undone_or_completed(embedded: EmbeddedLfgpods) 
     embedded.pods.delete(OWNER)
     kubectl(embedded, "patch", name, "--type=merge", "-p", begun)
     assert [(orphan.kind, orphan.removable) for orphan in embedded.pods.gc()] == [("volume", False)]
-    assert "its files are still there" in embedded.pods.ensure(OWNER).notices[0]
+    assert "the files are still there" in embedded.pods.ensure(OWNER).notices[0]
     assert kept(embedded.pods) == "precious"
     (volume,) = volumes(embedded)
     assert (volume["spec"]["persistentVolumeReclaimPolicy"], PURGING in volume["metadata"]["annotations"]) == (
@@ -121,7 +121,7 @@ def test_an_interrupted_purge_is_undone_or_completed(embedded: EmbeddedLfgpods) 
 
     kubectl(embedded, "delete", "namespace", NAMES.namespace)
     kubectl(embedded, "annotate", name, f"{PURGING}=true")
-    assert "seen through" in embedded.pods.ensure(OWNER).notices[0]
+    assert "was completed" in embedded.pods.ensure(OWNER).notices[0]
     assert embedded.pods.exec(OWNER, Command("ls")).stdout == b""
 
 
