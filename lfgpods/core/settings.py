@@ -66,16 +66,16 @@ class Settings:
     lock_namespace: str
     """The namespace of the Leases that lock an owner during a change."""
     start_grace: float = 10.0
-    """How long a pod may fail to be scheduled or to pull its image before that counts as its failure."""
+    """How long scheduling or pulling the image may fail before the pod counts as failed."""
     instance: str | None = None
-    """The name of this installation, if several share a cluster. It sees only what it made."""
+    """This installation's name, if several share a cluster. Each sees only its own pods."""
 
     def require_host(self) -> HostKind:
         """The kind of host. Raises SettingsError if none is configured."""
         if self.host is None:
             raise SettingsError(
                 "no Kubernetes host is configured",
-                "Set K8S_SSH_HOST in .env or in the environment to reach one by SSH, LFGPODS_HOST=local to use this "
+                "In .env or in the environment, set K8S_SSH_HOST to reach one by SSH, LFGPODS_HOST=local to use this "
                 "machine's kubectl, or LFGPODS_HOST=embedded to try lfgpods without a cluster.",
             )
         return self.host
@@ -184,7 +184,7 @@ def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
         return checked(spec)
     except UsageError as error:
         raise SettingsError(
-            f"in the default pod, {error.message}", f"Correct the LFGPODS_* setting: {error.hint}"
+            f"the default pod is invalid: {error.message}", f"Correct the LFGPODS_* setting: {error.hint}"
         ) from None
 
 
@@ -212,7 +212,7 @@ class _Values:
 
 
 def _wrong(name: str, expected: str) -> SettingsError:
-    return SettingsError(f"{name} is not {expected}", f"Correct {name} in .env or in the environment.")
+    return SettingsError(f"{name} must be {expected}", f"Correct {name} in .env or in the environment.")
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:
@@ -316,18 +316,18 @@ def _command(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise ValueError("a command line with its quotes closed") from None
+        raise ValueError("a command line with closed quotes") from None
 
 
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise ValueError("a path whose ~ names a user of this machine") from None
+        raise ValueError("a path whose ~ names an existing user") from None
 
 
 def is_postgresql(database: str) -> bool:
-    """Whether DATABASE is the URL of a PostgreSQL database rather than the path of an SQLite file."""
+    """Whether DATABASE is a PostgreSQL URL, not the path of an SQLite file."""
     return database.startswith(("postgresql://", "postgres://"))
 
 
