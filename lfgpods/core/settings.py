@@ -212,7 +212,7 @@ class _Values:
 
 
 def _wrong(name: str, expected: str) -> SettingsError:
-    return SettingsError(f"{name} is not {expected}", f"Correct {name} in .env or in the environment.")
+    return SettingsError(f"{name} must be {expected}", f"Correct {name} in .env or in the environment.")
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:
