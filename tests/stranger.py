@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lfgpods import Command, Owner, PodManager, PodNotFoundError, Request
-from lfgpods.core.owners import names_of
 from lfgpods.core.settings import Settings
 from lfgpods.hosts.base import Completed
 from tests import scope
@@ -34,7 +33,7 @@ class Stranger:
 
     def losses(self) -> list[str]:
         """Return which of the namespace, the volume, the claim and the file are missing."""
-        names = names_of(self.owner)
+        names = self.owner.names
         references = [
             f"namespace/{names.namespace}",
             f"persistentvolume/{names.volume}",

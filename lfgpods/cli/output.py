@@ -123,9 +123,7 @@ def show_changes(changes: Sequence[Change], format: Format, *, width: int | None
 
 def show_synced(synced: Synced, format: Format) -> str:
     if format is Format.NAME:
-        from lfgpods.core.owners import names_of
-
-        return "\n".join(names_of(owner).namespace for owner in (*synced.added, *synced.changed, *synced.removed))
+        return "\n".join(owner.names.namespace for owner in (*synced.added, *synced.changed, *synced.removed))
     if format is not Format.TABLE:
         return _data(synced.as_dict(), format)
     found = "1 pod or kept volume" if synced.pods == 1 else f"{synced.pods} pods and kept volumes"

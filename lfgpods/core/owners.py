@@ -7,6 +7,7 @@ and a hash of the exact id; so does an id that looks like such a slug.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 import shlex
@@ -55,6 +56,11 @@ class Owner:
     def option(self) -> str:
         """The command line option for this owner, quoted for a shell."""
         return f"--{self.kind}-id {shlex.quote(self.id)}"
+
+    @functools.cached_property
+    def names(self) -> Names:
+        """The names of the owner's objects. No two owners share any."""
+        return Names(_namespace(self))
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,13 @@ def _checked(kind: OwnerKind, id: str) -> Owner:
     return Owner(kind, id)
 
 
-def names_of(owner: Owner) -> Names:
-    """The names of OWNER's objects. No two owners share any."""
+def _namespace(owner: Owner) -> str:
     prefix = _PREFIX[owner.kind]
     plain = prefix + owner.id
     if len(plain) <= NAMESPACE_LENGTH and _LABEL.fullmatch(owner.id) and not _HASHED.search(owner.id):
-        return Names(plain)
+        return plain
     digest = base64.b32encode(hashlib.sha256(owner.id.encode()).digest()).decode().lower()[:_HASH_LENGTH]
     room = NAMESPACE_LENGTH - len(prefix) - len("--") - _HASH_LENGTH
     ascii_id = unicodedata.normalize("NFKD", owner.id).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_id).strip("-")[:room].rstrip("-") or "x"
-    return Names(f"{prefix}{slug}--{digest}")
+    return f"{prefix}{slug}--{digest}"

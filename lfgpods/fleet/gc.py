@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lfgpods.core.changes import Action
 from lfgpods.core.errors import KubernetesError, LfgpodsError
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import names_of
 from lfgpods.core.progress import OnStep
 from lfgpods.core.settings import Settings
 from lfgpods.fleet.orphans import KINDS, Inventory, Kind, Orphan, find_orphans, is_folder
@@ -83,7 +82,7 @@ class GarbageCollector:
             with self._reader.locked(orphan.owner, Operation(TIMEOUT, on_step)) as (lock, objects):
                 operation = Operation(TIMEOUT, on_step)
                 looked = self._remover.looks_for_folders or not objects.provisioned
-                name = names_of(orphan.owner).namespace
+                name = orphan.owner.names.namespace
                 row = self._store().find(orphan.owner)
                 now = replace(
                     inventory,

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod
 from lfgpods.kube.kinds import of_kind
 from lfgpods.kube.labels import DELETED_AT, PURGING, annotation, label, owner_of_record, read_owner
@@ -132,19 +132,19 @@ def _of_namespace(
 ) -> Iterable[Orphan]:
     objects = owner_objects(listed)
     owner = _owner(objects)
-    if owner is None or names_of(owner).namespace != namespace:
+    if owner is None or owner.names.namespace != namespace:
         name = f"{listed[0].kind.lower()}/{listed[0].metadata.name}"
         yield Orphan(Kind.NAMESPACE, name, "it has lfgpods' label, but no owner", False)
     elif objects.deployment is not None:
         return
     elif objects.volume is None and objects.provisioned:
         why = "it is bound, but lacks lfgpods' labels; create or delete adds them"
-        yield Orphan(Kind.VOLUME, f"claim/{names_of(owner).claim}", why, False, owner)
+        yield Orphan(Kind.VOLUME, f"claim/{owner.names.claim}", why, False, owner)
     elif objects.volume is None and not (folder and folder.filled):
         yield Orphan(Kind.NAMESPACE, namespace, "a create was interrupted before it made the volume", True, owner)
     elif objects.volume is not None:
         if objects.service is not None:
-            yield Orphan(Kind.WORKLOAD, f"service/{names_of(owner).service}", "a delete was interrupted", True, owner)
+            yield Orphan(Kind.WORKLOAD, f"service/{owner.names.service}", "a delete was interrupted", True, owner)
         yield from _kept(owner, objects, folder, row, around)
 
 
@@ -202,7 +202,7 @@ def _folder(folder: Folder, around: Inventory) -> Orphan:
     if folder.purging:
         return Orphan(Kind.FOLDER, folder.name, "a purge was interrupted", True, age=age, size=folder.size)
     owner = owner_of_record(folder.owner, around.instance)
-    if owner is None or names_of(owner).namespace != folder.name:
+    if owner is None or owner.names.namespace != folder.name:
         why = "no volume uses it, and its owner is unknown"
         return Orphan(Kind.FOLDER, folder.name, why, False, age=age, size=folder.size)
     if not folder.filled:

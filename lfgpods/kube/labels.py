@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lfgpods.core.owners import Names, Owner, OwnerKind, names_of
+from lfgpods.core.owners import Names, Owner, OwnerKind
 from lfgpods.core.spec import PodSpec
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read_owner(obj: KubeObject) -> Owner | None:
     if id := annotation(obj, OWNER_ID):
         return Owner(OwnerKind(kind), id)
     named = Owner(OwnerKind(kind), label(obj, OWNER))
-    is_its_volume = obj.kind == "PersistentVolume" and obj.metadata.name == names_of(named).volume
+    is_its_volume = obj.kind == "PersistentVolume" and obj.metadata.name == named.names.volume
     return named if is_its_volume else None
 
 

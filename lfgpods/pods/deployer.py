@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.settings import Settings
 from lfgpods.core.spec import PodSpec
 from lfgpods.hosts.round_trip import RoundTrip, Step
@@ -57,7 +57,7 @@ class PodDeployer:
 
     def wait_for_terminations(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> OwnerObjects:
         """Wait until none of OBJECTS is terminating. Returns the remaining objects."""
-        names = names_of(owner)
+        names = owner.names
         while True:
             deletable = {
                 f"deployment/{names.deployment}": objects.deployment,
@@ -91,7 +91,7 @@ class PodDeployer:
 
     def render(self, owner: Owner, spec: PodSpec, conversation_id: str | None, objects: OwnerObjects) -> Manifests:
         """Return the owner's manifests for the volume in OBJECTS. Raises TemplateError."""
-        names = names_of(owner)
+        names = owner.names
         in_folder = spec.storage_class is None
         root = posixpath.dirname(volume_folder(objects, names, self._settings.volume_root)) if in_folder else "/"
         node = self._placement.folder_node() if in_folder and objects.volume is None else None
@@ -125,7 +125,7 @@ class PodDeployer:
         With ROOT_IS_MADE, a missing volume root is an error: there are volumes in it.
         Returns the objects as they are then, and notices about repairs of an earlier pod.
         """
-        names = names_of(owner)
+        names = owner.names
         in_folder = rendered.volume is not None
         preparation = self._prepare_step(owner, objects, root_is_made) if in_folder else None
         if in_folder and _is_bound_to_another(objects):
@@ -168,7 +168,7 @@ class PodDeployer:
 
     def _prepare_step(self, owner: Owner, objects: OwnerObjects, root_is_made: bool) -> Step[folders.Prepared] | None:
         """Return the step that makes the volume folder, or None if its name is not ours or it is on another node."""
-        names = names_of(owner)
+        names = owner.names
         root, name = posixpath.split(volume_folder(objects, names, self._settings.volume_root))
         if name != names.namespace or not self._placement.is_here(objects.volume):
             return None

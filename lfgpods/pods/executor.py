@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lfgpods.core.errors import LfgpodsError, OutcomeUnknownError, PodNotRunningError, TimeLimitError
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.pod import State, no_such_pod
 from lfgpods.exec.command import Command, ExecResult, Invocation, Sink, Source
 from lfgpods.exec.pool import ShellPool
@@ -50,7 +50,7 @@ class PodExecutor:
         invocation = Invocation(
             command, on_stdout or stdout.extend, on_stderr or stderr.extend, stdin, timeout, cancelled
         )
-        namespace = names_of(owner).namespace
+        namespace = owner.names.namespace
         try:
             try:
                 with self._shells.checkout(namespace) as shell:

@@ -13,7 +13,7 @@ from lfgpods.core.changes import Action
 from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Deletion, Pod, State, no_such_pod
 from lfgpods.core.progress import OnStep, silent
 from lfgpods.core.settings import Settings
@@ -183,7 +183,7 @@ class PodLifecycle:
                 try:
                     ready = wait_ready(
                         self._reader.kubectl,
-                        names_of(owner),
+                        owner.names,
                         rendered.revision,
                         operation.at_least(1.0),
                         provisioned=of_class,
@@ -219,7 +219,7 @@ def render(
     _check_conversation(conversation_id)
     return manifests.render(
         owner,
-        names_of(owner),
+        owner.names,
         request.over(settings.defaults),
         volume_root=settings.volume_root,
         conversation_id=conversation_id,

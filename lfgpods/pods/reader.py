@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod
 from lfgpods.core.settings import Settings
 from lfgpods.core.spec import PodSpec
@@ -63,7 +63,7 @@ class PodReader:
 
         Raises KubernetesError if the namespace belongs to another owner.
         """
-        return self._complete(owner, self.kubectl.get(self._references(owner, pod_name), names_of(owner).namespace))
+        return self._complete(owner, self.kubectl.get(self._references(owner, pod_name), owner.names.namespace))
 
     @contextmanager
     def locked(
@@ -81,7 +81,7 @@ class PodReader:
         """
         lock = OwnerLock(
             self.kubectl,
-            names_of(owner),
+            owner.names,
             operation,
             namespace=self._settings.lock_namespace,
             instance=self._settings.instance,
@@ -105,7 +105,7 @@ class PodReader:
             yield
 
     def _complete(self, owner: Owner, found: Sequence[KubeObject]) -> OwnerObjects:
-        names = names_of(owner)
+        names = owner.names
         for obj in found:
             self.has_provisioned |= annotation(obj, PROVISIONED) is not None
         others = [obj for obj in found if obj.kind == "Namespace" and obj.metadata.name != names.namespace]
@@ -147,7 +147,7 @@ class PodReader:
         return self.has_provisioned or self._settings.defaults.storage_class is not None
 
     def _references(self, owner: Owner, pod_name: str | None) -> list[str]:
-        names = names_of(owner)
+        names = owner.names
         references = [
             f"namespace/{names.namespace}",
             f"persistentvolume/{names.volume}",
@@ -162,7 +162,7 @@ class PodReader:
         """Return OWNER's pod as OBJECTS describe it. Asks nothing."""
         settings = self._settings
         address = self.host.address
-        return pod_of(owner, names_of(owner), objects, address, settings.defaults, settings.volume_root)
+        return pod_of(owner, owner.names, objects, address, settings.defaults, settings.volume_root)
 
     def exit_reason(self, owner: Owner, pod_name: str) -> str | None:
         """Return how the pod ended, in words, or None if it still runs."""
@@ -183,7 +183,7 @@ class PodReader:
             objects = owner_objects(listed)
             proof = objects.namespace or objects.volume
             owner = read_owner(proof) if proof else None
-            if owner is not None and names_of(owner).namespace == namespace:
+            if owner is not None and owner.names.namespace == namespace:
                 known.append((owner, objects))
         complete = self._with_nodes(*(objects for _, objects in known))
         found = [self.pod(owner, objects) for (owner, _), objects in zip(known, complete, strict=True)]

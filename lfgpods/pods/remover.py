@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lfgpods.core.errors import KubernetesError, VolumeError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.settings import Settings
 from lfgpods.kube.diagnosis import has_ended, is_terminating
 from lfgpods.kube.kinds import of_kind
@@ -49,7 +49,7 @@ class PodRemover:
 
     def delete(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
         """Delete Deployment and Service, and wait until no container uses the volume."""
-        names = names_of(owner)
+        names = owner.names
         if objects.deployment or objects.service:
             workload = [f"deployment/{names.deployment}", f"service/{names.service}"]
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -62,7 +62,7 @@ class PodRemover:
     def unmark(self, owner: Owner, objects: OwnerObjects) -> None:
         """Remove the time of deletion after a delete that was interrupted before it deleted anything."""
         if is_marked_deleted(objects):
-            names = names_of(owner)
+            names = owner.names
             unmarked: Object = {"metadata": {"annotations": {DELETED_AT: None}}}
             self._kubectl.patch(f"namespace/{names.namespace}", names.namespace, unmarked)
 
@@ -71,7 +71,7 @@ class PodRemover:
 
         Raises KubernetesError or VolumeError, with nothing changed, unless all of it is proven to be OWNER's.
         """
-        names = names_of(owner)
+        names = owner.names
         if storage_class(objects) is not None:
             self._check_provisioned(owner, objects)
             lock.check()
@@ -111,7 +111,7 @@ class PodRemover:
 
         Kubernetes checks a terminating namespace every 5 s at first, then less and less often, so a re-sync helps.
         """
-        names = names_of(owner)
+        names = owner.names
         namespace = f"namespace/{names.namespace}"
         references = [
             f"deployment/{names.deployment}",
@@ -127,7 +127,7 @@ class PodRemover:
         self._kubectl.wait_gone(namespace, names.namespace, max(_MIN_WAIT, operation.left))
 
     def _purge_namespace(self, owner: Owner, objects: OwnerObjects, operation: Operation) -> None:
-        names = names_of(owner)
+        names = owner.names
         if objects.namespace:
             self.remove_namespace(owner, objects, operation)
         if self._kubectl.get([f"namespace/{names.namespace}"], names.namespace):
@@ -139,7 +139,7 @@ class PodRemover:
 
     def _forget_ended_pods(self, owner: Owner) -> None:
         """Delete the objects of ended pods. kubelet would need up to ten seconds."""
-        names = names_of(owner)
+        names = owner.names
         pods = self._kubectl.get_pods(names.namespace, f"app={names.namespace}")
         if ended := [f"pod/{pod.metadata.name}" for pod in pods if has_ended(pod)]:
             self._kubectl.delete(ended, names.namespace, at_once=True)
@@ -147,14 +147,13 @@ class PodRemover:
     def has_folder(self, owner: Owner) -> bool:
         """Whether OWNER's volume folder exists, without asking the cluster."""
         return (
-            self.looks_for_folders
-            and self._look(self._settings.volume_root, names_of(owner).namespace) is Presence.THERE
+            self.looks_for_folders and self._look(self._settings.volume_root, owner.names.namespace) is Presence.THERE
         )
 
     def check_no_folder(self, owner: Owner, remembered: str) -> None:
         """Raise KubernetesError if REMEMBERED, the folder in OWNER's stored pod, still exists."""
         root, name = posixpath.split(remembered)
-        if root.startswith("/") and name == names_of(owner).namespace and self._look(root, name) is Presence.THERE:
+        if root.startswith("/") and name == owner.names.namespace and self._look(root, name) is Presence.THERE:
             raise KubernetesError(
                 f"the files of {owner} are in the folder {remembered}; a provisioned volume would be empty",
                 f"Nothing was changed. To use the files: lfgpods create {owner.option} --storage-class ''",
@@ -170,7 +169,7 @@ class PodRemover:
         """
         if annotation(objects.volume, PURGING) is None:
             return None
-        names = names_of(owner)
+        names = owner.names
         if objects.provisioned and objects.volume is not None:
             claim = objects.claim
             if claim is not None and not is_terminating(claim) and not is_terminating(objects.namespace):
@@ -215,7 +214,7 @@ class PodRemover:
 
     def _check_provisioned(self, owner: Owner, objects: OwnerObjects) -> None:
         """Raise KubernetesError unless its labels or its claim prove that the volume is OWNER's."""
-        names, volume, claim = names_of(owner), objects.volume, objects.claim
+        names, volume, claim = owner.names, objects.volume, objects.claim
         if volume is not None and not (
             (volume.claim.namespace, volume.claim.name) == (names.namespace, names.claim)
             and ((claim is not None and volume.claim.uid == claim.metadata.uid) or read_owner(volume) == owner)
@@ -227,7 +226,7 @@ class PodRemover:
     def _check_is_here(self, owner: Owner, volume: PersistentVolume | None) -> None:
         """Raise KubernetesError if the folder of VOLUME is not on this host."""
         if not self._placement.is_here(volume):
-            names, nodes = names_of(owner), " or ".join(sorted(nodes_of(volume) or ()))
+            names, nodes = owner.names, " or ".join(sorted(nodes_of(volume) or ()))
             remedy = f"Run the command there: set K8S_SSH_HOST to {nodes}."
             if not reachable(self._placement.nodes(), volume):
                 left = f"namespace/{names.namespace} persistentvolume/{names.volume}"
@@ -243,7 +242,7 @@ class PodRemover:
 
         Raises VolumeError if the folder is missing and its disk may not be mounted.
         """
-        names = names_of(owner)
+        names = owner.names
         root, name = posixpath.split(folder)
         claimed_by = objects.volume.claim.namespace if objects.volume else ""
         volume_is_ours = name == names.namespace and claimed_by in ("", names.namespace)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lfgpods.core.errors import KubernetesError, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.spec import PodSpec
 from lfgpods.kube.diagnosis import is_terminating
 from lfgpods.kube.kinds import of_kind
@@ -54,7 +54,7 @@ class ProvisionedVolumes:
 
     def left_behind(self, owner: Owner) -> PersistentVolume | None:
         """The volume of OWNER whose claim is gone. Raises KubernetesError if there are two: lfgpods must not guess."""
-        names = names_of(owner)
+        names = owner.names
         labels = f"{selector(self._instance)},{OWNER_KIND}={owner.kind},{OWNER}={names.slug}"
         found = [
             volume
@@ -84,7 +84,7 @@ class ProvisionedVolumes:
 
         A volume that is being purged stays as it is.
         """
-        names = names_of(owner)
+        names = owner.names
         if volume is not None and (is_retained(volume, owner) or annotation(volume, PURGING) is not None):
             return volume
         if claim is not None and not claim.spec.volume_name:

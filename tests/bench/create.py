@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from lfgpods import Owner, PodManager, State
 from lfgpods.cli.output import Format, show_manifests
-from lfgpods.core.owners import names_of
 from lfgpods.pods.lifecycle import render
 from tests.bench.ground import REQUEST, Ground, program
 from tests.bench.measuring import Contender, Row, alternate, compare, steadiness
@@ -96,7 +95,7 @@ class _Creates:
         def before() -> _New:
             new = self._new(owners)
             if with_folders:
-                folders = [names_of(owner).folder(self._settings.volume_root) for owner in new.owners]
+                folders = [owner.names.folder(self._settings.volume_root) for owner in new.owners]
                 done = self._ground.lab.on_host("mkdir", "-p", "-m", "0777", *folders)
                 assert done.exit_code == 0, done.stderr
             time.sleep(next(moments))
@@ -145,5 +144,5 @@ def _option(new: _New) -> list[str]:
 
 def _rollout(new: _New) -> list[str]:
     (owner,) = new.owners
-    names = names_of(owner)
+    names = owner.names
     return ["rollout", "status", f"deployment/{names.deployment}", "-n", names.namespace, WITHIN]

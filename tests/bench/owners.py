@@ -8,7 +8,6 @@ from typing import Any
 
 from lfgpods import Owner, Request, Settings
 from lfgpods.core.objects import Object
-from lfgpods.core.owners import names_of
 from lfgpods.pods.lifecycle import render
 from tests.bench.api_server import ApiServer, Call
 
@@ -32,7 +31,7 @@ def make(api: ApiServer, settings: Settings, count: int) -> None:
     """COUNT owners with a running pod each."""
     seed = Owner.project(_SEED)
     objects = render(settings, seed, Request())
-    text = json.dumps(list(_calls(names_of(seed).namespace, objects)))
+    text = json.dumps(list(_calls(seed.names.namespace, objects)))
     every = owners(count)
     batches = [every[start : start + _BATCH] for start in range(0, count, _BATCH)]
     api.send(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lfgpods import Owner, Pod, PodManager, State
 from lfgpods.core.changes import Action
-from lfgpods.core.owners import names_of
 from lfgpods.kube.labels import selector
 from lfgpods.kube.lists import PagedList
 from lfgpods.pods.reader import _KINDS as LISTED
@@ -151,7 +150,7 @@ def _store(ground: Ground, folder: Path, pod: Pod) -> list[Row]:
 
 def _fill(store: Store, every: Sequence[Owner], pod: Pod) -> None:
     """A pod and an event of EVERY owner."""
-    store.remember(*(replace(pod, owner=owner, namespace=names_of(owner).namespace) for owner in every))
+    store.remember(*(replace(pod, owner=owner, namespace=owner.names.namespace) for owner in every))
     event = store.begin(Action.CREATE, every[0], "busybox")
     store.finish(event)
 
@@ -177,7 +176,7 @@ def _raw_lists(lab: Lab) -> str:
 
 
 def _get(lab: Lab, owner: Owner) -> list[str]:
-    names = names_of(owner)
+    names = owner.names
     words = [f"namespace/{names.namespace}", f"pv/{names.volume}", f"pvc/{names.claim}", f"deploy/{names.deployment}"]
     command = ["get", *words, f"svc/{names.service}", "-n", names.namespace, "--ignore-not-found", "-o", "json"]
     return [*lab.settings().kubectl, *command]

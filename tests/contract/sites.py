@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import pytest
 
 from lfgpods import Owner, PodManager, PodNotFoundError, Request, Settings, load_settings
-from lfgpods.core.owners import names_of
 from lfgpods.hosts import connect
 from lfgpods.hosts.base import Completed, Host
 from lfgpods.hosts.embedded import EmbeddedHost, Faults
@@ -87,11 +86,11 @@ class Site(ABC):
         return run(self.host, ("sh", "-c", script, "sh", *words))
 
     def folder(self, owner: Owner) -> str:
-        return names_of(owner).folder(self.settings.volume_root)
+        return owner.names.folder(self.settings.volume_root)
 
     def volumes(self, owner: Owner) -> list[str]:
         """What there is of OWNER's volume: its PersistentVolume, and its folder."""
-        found = self.kubectl("get", f"persistentvolume/{names_of(owner).volume}", "--ignore-not-found", "-o", "name")
+        found = self.kubectl("get", f"persistentvolume/{owner.names.volume}", "--ignore-not-found", "-o", "name")
         folder = self.folder(owner)
         return [
             *found.stdout.decode().split(),
@@ -100,7 +99,7 @@ class Site(ABC):
 
     def leftovers(self, owner: Owner) -> list[str]:
         """What there still is of OWNER's."""
-        found = self.kubectl("get", f"namespace/{names_of(owner).namespace}", "--ignore-not-found", "-o", "name")
+        found = self.kubectl("get", f"namespace/{owner.names.namespace}", "--ignore-not-found", "-o", "name")
         return [*found.stdout.decode().split(), *self.volumes(owner)]
 
     @abstractmethod
@@ -193,7 +192,7 @@ class RealSite(Site):
         }[fault]
 
     def purge(self, owner: Owner) -> None:
-        names = names_of(owner)
+        names = owner.names
         references = (f"namespace/{names.namespace}", f"persistentvolume/{names.volume}")
         words = ("delete", *references, "--ignore-not-found", "--wait=false")
         self._deletions.append(self._pool.submit(self.kubectl, *words))
@@ -213,7 +212,7 @@ class ManagedSite(RealSite):
 
     def volumes(self, owner: Owner) -> list[str]:
         volumes = json.loads(self.kubectl("get", "persistentvolumes", "-o", "json").stdout)["items"]
-        home = names_of(owner).namespace
+        home = owner.names.namespace
         names = [v["metadata"]["name"] for v in volumes if (v["spec"].get("claimRef") or {}).get("namespace") == home]
         left = [str(provisioner.folder_of(name)) for name in names if provisioner.folder_of(name).exists()]
         return [*(f"persistentvolume/{name}" for name in names), *left]

@@ -27,7 +27,6 @@ from lfgpods.core import processes
 from lfgpods.core.changes import Action, Outcome
 from lfgpods.core.errors import VolumeError
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import names_of
 from lfgpods.fleet.gc import GarbageCollector
 from lfgpods.hosts.base import Host
 from lfgpods.kube.labels import DELETED_AT
@@ -49,11 +48,11 @@ def forgetful(site: Site, tmp_path: Path) -> Iterator[PodManager]:
 def lock_of(site: Site, owner: Owner, timeout: float = 0.5) -> OwnerLock:
     reader = PodReader(site.host, site.settings)
     namespace, instance = site.settings.lock_namespace, site.settings.instance
-    return OwnerLock(reader.kubectl, names_of(owner), Operation(timeout), namespace=namespace, instance=instance)
+    return OwnerLock(reader.kubectl, owner.names, Operation(timeout), namespace=namespace, instance=instance)
 
 
 def leases(site: Site, owner: Owner) -> str:
-    name = f"lease/lfgpods-{names_of(owner).namespace}"
+    name = f"lease/lfgpods-{owner.names.namespace}"
     found = site.kubectl("get", name, "-n", site.settings.lock_namespace, "--ignore-not-found", "-o", "name")
     return found.stdout.decode()
 
@@ -130,7 +129,7 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
     purge = folders.purge
 
     def cut_short(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> bool:
-        if name == names_of(owner).namespace:
+        if name == owner.names.namespace:
             raise VolumeError("interrupted")
         return purge(host, volume_root, name, sudo=sudo)  # another test's, in the background
 
@@ -143,7 +142,7 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.hostpath
 def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     assert site.pods.ensure(owner, site.request).notices == ()
     write_file(site, owner)
     site.pods.delete(owner)
@@ -163,7 +162,7 @@ def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owne
 
 
 def test_an_empty_store_is_rebuilt_whole(site: Site, owner: Owner, forgetful: PodManager) -> None:
-    names = names_of(owner)
+    names = owner.names
     pod = site.pods.ensure(owner, site.request)
     synced = forgetful.sync()
     assert owner in synced.added
@@ -200,7 +199,7 @@ def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forg
 
 @pytest.mark.hostpath
 def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: Owner, forgetful: PodManager) -> None:
-    names = names_of(owner)
+    names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
     site.pods.delete(owner)
@@ -218,7 +217,7 @@ def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: O
 def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
     site: Site, owner: Owner, forgetful: PodManager
 ) -> None:
-    names = names_of(owner)
+    names = owner.names
 
     def found(**options: Any) -> list[tuple[str, bool, bool, str]]:
         return [
@@ -283,7 +282,7 @@ def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: S
 
 @pytest.mark.hostpath
 def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
     assert site.kubectl("delete", f"persistentvolume/{names.volume}", "--wait=false").exit_code == 0
@@ -306,7 +305,7 @@ def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again
 
 @pytest.mark.hostpath
 def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
     site.pods.delete(owner)
@@ -353,7 +352,7 @@ def test_every_change_is_on_record(site: Site, owner: Owner) -> None:
 
 
 def test_a_pod_that_is_replaced_during_a_command_is_an_error_of_its_own(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     pod = site.pods.ensure(owner, site.request)
     began = threading.Event()
 

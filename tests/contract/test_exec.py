@@ -10,7 +10,6 @@ import time
 import pytest
 
 from lfgpods import Command, Owner, TimeLimitError, UsageError
-from lfgpods.core.owners import names_of
 from lfgpods.hosts.run import run
 from tests.contract.sites import Site
 from tests.waiting import eventually
@@ -135,7 +134,7 @@ def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, reside
 def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
     site.require_isolation()
     assert site.pods.status(resident).volume == site.folder(resident)
-    name = f"lfgpods-contract-{names_of(resident).slug}"
+    name = f"lfgpods-contract-{resident.names.slug}"
     site.pods.exec(resident, Command(f"echo kept > /workspace/{name}; echo gone > /tmp/{name}; echo no > /root/{name}"))
     assert site.sh('cat "$1"', f"{site.folder(resident)}/{name}").stdout == b"kept\n"
     assert site.sh('[ -e "/tmp/$1" ] || [ -e "/root/$1" ]', name).exit_code == 1
@@ -151,7 +150,7 @@ def test_nobody_is_seen_but_the_pods_own_processes(site: Site, resident: Owner) 
 
 
 def test_kubectls_exec_passes_codes_and_streams_on(site: Site, resident: Owner) -> None:
-    pod, namespace = site.pods.status(resident).pod_name, names_of(resident).namespace
+    pod, namespace = site.pods.status(resident).pod_name, resident.names.namespace
     words = ("exec", "-i", "-n", namespace, str(pod), "--", "sh", "-c", "cat; echo err >&2; exit 3")
     completed = run(site.host, (*site.settings.kubectl, *words), stdin=b"in")
     assert completed.exit_code == 3

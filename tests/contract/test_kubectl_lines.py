@@ -16,7 +16,7 @@ import pytest
 
 from lfgpods import Owner
 from lfgpods.core.objects import Object
-from lfgpods.core.owners import Names, names_of
+from lfgpods.core.owners import Names
 from lfgpods.hosts.base import Completed
 from lfgpods.pods.lifecycle import render
 from tests.contract.shapes import differences, shape_of
@@ -50,7 +50,7 @@ class Lines:
 
     def __init__(self, site: Site, owner: Owner) -> None:
         self.site = site
-        self.names: Names = names_of(owner)
+        self.names: Names = owner.names
         self.objects = render(site.settings, owner, site.request)
 
     @property

@@ -10,7 +10,6 @@ import pytest
 
 from lfgpods import Command, Owner, Pod, PodNotFoundError, PodNotRunningError, Request, State
 from lfgpods.core.errors import KubernetesError, LfgpodsError
-from lfgpods.core.owners import names_of
 from tests.contract.sites import Site
 from tests.waiting import eventually
 
@@ -28,7 +27,7 @@ def file_is_there(site: Site, owner: Owner) -> bool:
 
 
 def test_an_owner_gets_one_pod_and_keeps_it_until_told_otherwise(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     with pytest.raises(PodNotFoundError) as missing:
         site.pods.status(owner)
     assert (missing.value.code, missing.value.exit_code) == ("no_such_pod", 3)
@@ -92,7 +91,7 @@ def test_a_deleted_pod_comes_back_with_its_files(site: Site, owner: Owner) -> No
 
 
 def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     first = site.pods.ensure(owner, site.request)
     write_file(site, owner)
     scaled = site.kubectl("scale", f"deployment/{names.deployment}", "-n", names.namespace, "--replicas=0")
@@ -121,7 +120,7 @@ def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owne
 
 
 def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
     assert site.pods.exec(owner, Command("(trap '' TERM; exec sleep 5) </dev/null >/dev/null 2>&1 &"))  # ends slowly
@@ -197,7 +196,7 @@ def test_without_waiting_the_pod_is_told_as_it_is_on_its_way(site: Site, owner: 
 
 
 def test_a_namespace_that_somebody_else_made_is_left_alone(site: Site, owner: Owner) -> None:
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     made = site.kubectl(
         "apply", "--server-side", "-f", "-",
         stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).encode(),

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from lfgpods import Owner, State
-from lfgpods.core.owners import names_of
 from lfgpods.kube import lists
 from lfgpods.kube.kubectl import Kubectl
 from lfgpods.kube.labels import MANAGED_BY, OWNER, labels_for, selector
@@ -32,7 +31,7 @@ def apply(site: Site, *objects: dict[str, Any]) -> None:
 
 def make_volumes(site: Site, owners: Sequence[Owner]) -> None:
     """A PersistentVolume for each of OWNERS, as a create that was cut short leaves one; nothing is on the host."""
-    names = [names_of(owner) for owner in owners]
+    names = [owner.names for owner in owners]
     apply(
         site,
         *(
@@ -66,7 +65,7 @@ def kept(site: Site, owner: Owner) -> Iterator[Sequence[Owner]]:
     owners = [owner, *(site.new_owner() for _ in range(4))]
     make_volumes(site, owners)
     yield owners
-    site.kubectl("delete", *(f"persistentvolume/{names_of(one).volume}" for one in owners), "--wait=false")
+    site.kubectl("delete", *(f"persistentvolume/{one.names.volume}" for one in owners), "--wait=false")
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 5_000])
@@ -96,7 +95,7 @@ def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
         turn(self, lists, idle_timeout)
         turned.append(len(turned))
         if len(turned) == 1:
-            gone = f"persistentvolume/{names_of(kept[0]).volume}"
+            gone = f"persistentvolume/{kept[0].names.volume}"
             assert site.kubectl("delete", gone, "--wait=false").exit_code == 0
 
     monkeypatch.setattr(Kubectl, "_next_pages", and_change)
@@ -105,7 +104,7 @@ def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
         for obj in kubectl.get_everywhere(["persistentvolumes"], selector(site.settings.instance))
     ]
     assert len(turned) > 1
-    mine = [found.count(names_of(owner).slug) for owner in kept]
+    mine = [found.count(owner.names.slug) for owner in kept]
     assert mine[1:] == [1, 1, 1, 1]
     assert mine[0] in (0, 1)
 
@@ -128,4 +127,4 @@ def test_objects_of_others_are_not_in_a_page(site: Site, resident: Owner) -> Non
         ["pods", "leases", "namespaces"], selector(site.settings.instance)
     )
     assert {obj.metadata.labels[MANAGED_BY] for obj in objects} == {"lfgpods"}
-    assert names_of(resident).namespace in [obj.metadata.name for obj in objects if obj.kind == "Namespace"]
+    assert resident.names.namespace in [obj.metadata.name for obj in objects if obj.kind == "Namespace"]

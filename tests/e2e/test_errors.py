@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from tests.lab import Lab
 from tests.scope import ID
 
@@ -163,7 +163,7 @@ def test_a_wait_that_is_too_short(lab: Lab, new_owner: Callable[[str], Owner]) -
 
 def test_a_quota_that_is_used_up(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
     owner = new_owner("limited")
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     with lab.manager() as manager:
         manager.ensure(owner)
         manager.delete(owner)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from lfgpods import Command, OutcomeUnknownError, PodManager, Request, TimeLimitError
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from tests.e2e.proxy import Proxy
 from tests.lab import Lab, command_line
 from tests.waiting import eventually
@@ -184,7 +184,7 @@ def test_the_command_shows_nowhere_on_the_host(lab: Lab, owner: Owner) -> None:
 
 
 def test_an_exec_on_a_replaced_pod_finds_the_new_one(lab: Lab, owner: Owner) -> None:
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     with lab.manager() as manager:
         before = manager.status(owner).pod_name
         lab.kubectl("delete", f"pod/{before}", "-n", namespace, "--wait=false")

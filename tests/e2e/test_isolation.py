@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 
 from lfgpods import Command, Owner, Pod, Request
-from lfgpods.core.owners import names_of
 from lfgpods.hosts.base import Completed
 from tests.lab import Lab
 from tests.waiting import eventually
@@ -87,7 +86,7 @@ def test_a_pod_of_another_owner_can_connect_without_the_network_policy(
 
 def test_a_pod_of_the_same_namespace_can_connect(lab: Lab, server: Owner) -> None:
     assert create_pod(lab, server, "client").exit_code == 0
-    namespace = names_of(server).namespace
+    namespace = server.names.namespace
     lab.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", namespace, "--timeout=60s")
     for address in addresses(lab, server).values():
         fetch = ("exec", "-n", namespace, "client", "--", "sh", "-c", _fetch(address))
@@ -125,7 +124,7 @@ def create_pod(lab: Lab, owner: Owner, name: str, **container: object) -> Comple
     """A pod in OWNER's namespace that lfgpods knows nothing of."""
     command = ["sh", "-c", "sleep 600 & wait"]
     spec = {"containers": [{"name": "it", "image": lab.images.small, "command": command, **container}]}
-    metadata = {"name": name, "namespace": names_of(owner).namespace}
+    metadata = {"name": name, "namespace": owner.names.namespace}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

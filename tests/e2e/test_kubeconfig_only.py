@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from tests.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.lab import Lab
@@ -40,7 +40,7 @@ def _listed(text: str, owner: Owner) -> str:
 
 
 def test_the_main_job_with_a_kubeconfig_and_no_more_rights_than_it_needs(lab: Lab, owner: Owner) -> None:
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     who = ("--project-id", owner.id)
 
     def lfgpods(*argv: str, code: int = 0) -> str:

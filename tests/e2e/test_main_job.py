@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import lfgpods
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from tests.cluster.paths import ADMIN_KUBECONFIG
 from tests.lab import Lab
 from tests.waiting import eventually
@@ -27,7 +27,7 @@ def fetched(url: str) -> str:
 
 
 def assert_nothing_is_left(lab: Lab, owner: Owner) -> None:
-    names = names_of(owner)
+    names = owner.names
     found = lab.kubectl(
         "get", f"namespace/{names.namespace}", f"persistentvolume/{names.volume}",
         f"persistentvolumeclaim/{names.claim}", "-n", names.namespace, "--ignore-not-found", "-o", "name",
@@ -146,7 +146,7 @@ def test_an_image_without_root_can_write_its_volume(lab: Lab, new_owner: Callabl
         assert written.stdout == b"1000\nmine\n", written.stderr
     root = lab.settings().volume_root
     assert lab.on_host("stat", "-c", "%a", root).stdout == b"700\n"
-    folder = names_of(owner).folder(root)
+    folder = owner.names.folder(root)
     assert lab.on_host("stat", "-c", "%a", folder).stdout == b"777\n"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, PodManager, PodNotFoundError, Request
-from lfgpods.core.owners import Names, Owner, names_of
+from lfgpods.core.owners import Names, Owner
 from lfgpods.hosts.base import Process
 from lfgpods.hosts.ssh import SshHost
 from lfgpods.kube.labels import INSTANCE
@@ -62,13 +62,13 @@ def test_many_callers_at_once_get_one_pod(lab: Lab, new_owner: Callable[[str], O
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(create, range(4)))) == 1
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     assert len(lab.kubectl("get", "pods", "-n", namespace, "-o", "name").splitlines()) == 1
 
 
 def test_nothing_is_deleted_twice_and_nobody_elses_is_purged(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
     owner, other = new_owner("mine"), new_owner("yours")
-    names = names_of(owner)
+    names = owner.names
     with lab.manager() as manager:
         with pytest.raises(PodNotFoundError):
             manager.delete(owner)
@@ -138,7 +138,7 @@ spec:
 
 def test_what_the_first_manager_made_is_adopted_with_its_data(lab: Lab, adopted: Owner, tmp_path: Path) -> None:
     owner = adopted
-    names: Names = names_of(owner)
+    names: Names = owner.names
     root = lab.settings().volume_root
     text = FIRST_MANAGER.format(ns=names.namespace, root=root, image=lab.images.small)
     made = lab.on_host("sh", "-c", 'mkdir -p -m 700 "$1" && mkdir -p "$1/$2" && chmod 777 "$1/$2" && echo old > "$1/$2/kept" && '
@@ -166,7 +166,7 @@ def adopted(lab: Lab, new_owner: Callable[[str], Owner]) -> Iterator[Owner]:
     """An owner whose objects no label marks as this run's, so that they are removed by name."""
     owner = new_owner("adopted")
     yield owner
-    names = names_of(owner)
+    names = owner.names
     left = (f"namespace/{names.namespace}", f"persistentvolume/{names.volume}")
     lab.kubectl("delete", *left, "--ignore-not-found", "--wait=false")
 
@@ -175,7 +175,7 @@ def test_status_puts_the_store_right(lab: Lab, new_owner: Callable[[str], Owner]
     owner = new_owner("righted")
     with lab.manager() as manager:
         manager.ensure(owner)
-        names = names_of(owner)
+        names = owner.names
         lab.kubectl("delete", f"deployment/{names.deployment}", "-n", names.namespace)
         assert manager.status(owner).status == "deleted"
         manager.delete(owner, purge=True)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotFoundError, Request
-from lfgpods.core.owners import names_of
 from tests.cluster import Cluster, provisioner
 from tests.lab import Lab, open_lab
 from tests.scope import RUN
@@ -33,7 +32,7 @@ def owner(request: pytest.FixtureRequest) -> Owner:
 
 def volumes_of(lab: Lab, owner: Owner) -> list[Any]:
     found = json.loads(lab.kubectl("get", "persistentvolumes", "-o", "json"))["items"]
-    return [v for v in found if (v["spec"].get("claimRef") or {}).get("namespace") == names_of(owner).namespace]
+    return [v for v in found if (v["spec"].get("claimRef") or {}).get("namespace") == owner.names.namespace]
 
 
 def write(manager: PodManager, owner: Owner, text: str) -> None:
@@ -46,7 +45,7 @@ def kept(manager: PodManager, owner: Owner) -> str:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_volume_outlives_everything_but_a_purge(lab: Lab, owner: Owner, tmp_path: Path, name: str) -> None:
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     with lab.manager() as manager:
         pod = manager.ensure(owner, Request(storage_class=name))
         write(manager, owner, "precious")
@@ -54,7 +53,7 @@ def test_a_volume_outlives_everything_but_a_purge(lab: Lab, owner: Owner, tmp_pa
         assert (pod.spec.storage_class, pod.volume) == (name, f"persistentvolume/{volume['metadata']['name']}")
         assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
         assert volume["metadata"]["annotations"]["lfgpods.io/owner-id"] == owner.id
-        assert lab.on_host("test", "-e", names_of(owner).folder(lab.settings().volume_root)).exit_code == 1
+        assert lab.on_host("test", "-e", owner.names.folder(lab.settings().volume_root)).exit_code == 1
 
         manager.delete(owner)
         assert manager.status(owner).status == "deleted"
@@ -83,7 +82,7 @@ def test_a_volume_without_its_namespace_is_purged_with_its_disk(lab: Lab, owner:
     with lab.manager() as manager:
         manager.ensure(owner, Request(storage_class=provisioner.IMMEDIATE))
         (volume,) = volumes_of(lab, owner)
-        lab.kubectl("delete", f"namespace/{names_of(owner).namespace}")
+        lab.kubectl("delete", f"namespace/{owner.names.namespace}")
         (orphan,) = (one for one in manager.gc(purge_older_than=0.001) if one.owner == owner)
         assert (orphan.removable, orphan.name) == (False, volume["metadata"]["name"])
         manager.delete(owner, purge=True)
@@ -95,4 +94,4 @@ def test_a_class_that_there_is_not_is_told_with_those_that_there_are(lab: Lab, o
     with lab.manager() as manager, pytest.raises(KubernetesError, match="no storage class nosuch") as refused:
         manager.ensure(owner, Request(storage_class="nosuch"))
     assert all(name in refused.value.hint for name in CLASSES)
-    assert lab.kubectl("get", "namespace", names_of(owner).namespace, "--ignore-not-found") == ""
+    assert lab.kubectl("get", "namespace", owner.names.namespace, "--ignore-not-found") == ""

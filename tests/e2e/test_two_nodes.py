@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from lfgpods import Command, KubernetesError, Owner, PodManager, PodNotRunningError, Request
-from lfgpods.core.owners import names_of
 from lfgpods.kube.nodes import Node, node_affinity
 from tests.cluster import Cluster, second
 from tests.cluster.certificates import NODE
@@ -38,19 +37,19 @@ def has_its_file(manager: PodManager, owner: Owner) -> bool:
 
 
 def volume_of(lab: Lab, owner: Owner) -> Any:
-    return json.loads(lab.kubectl("get", f"persistentvolume/{names_of(owner).volume}", "-o", "json"))
+    return json.loads(lab.kubectl("get", f"persistentvolume/{owner.names.volume}", "-o", "json"))
 
 
 def nodes_of(lab: Lab, *owners: Owner) -> set[str]:
     """The nodes that pods of OWNERS are on."""
-    namespaces = {names_of(owner).namespace for owner in owners}
+    namespaces = {owner.names.namespace for owner in owners}
     pods = json.loads(lab.kubectl("get", "pods", "-A", "-o", "json"))["items"]
     return {str(pod["spec"].get("nodeName")) for pod in pods if pod["metadata"]["namespace"] in namespaces}
 
 
 def second_folder(lab: Lab, owner: Owner) -> Path:
     """OWNER's volume folder on the second node's disk."""
-    return second.DATA / Path(names_of(owner).folder(lab.settings().volume_root)).relative_to("/mnt/data")
+    return second.DATA / Path(owner.names.folder(lab.settings().volume_root)).relative_to("/mnt/data")
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +117,7 @@ def test_thirty_pods_are_all_where_their_data_is(
         assert nodes_of(lab, *owners) == {NODE}
         assert not any(second_folder(lab, owner).exists() for owner in owners)
         for owner in owners:  # many at once; what each of them takes is shown elsewhere
-            lab.kubectl(
-                "delete", f"deployment/{names_of(owner).deployment}", "-n", names_of(owner).namespace, "--wait=false"
-            )
+            lab.kubectl("delete", f"deployment/{owner.names.deployment}", "-n", owner.names.namespace, "--wait=false")
 
 
 def test_a_volume_of_the_time_with_one_node_is_tied_to_it(cluster_of_two: Cluster, lab: Lab, veteran: Owner) -> None:
@@ -138,8 +135,8 @@ def test_a_node_that_there_is_not_changes_nothing(
     with lab.manager(LFGPODS_NODE="nosuch") as manager, pytest.raises(KubernetesError) as refused:
         manager.ensure(owner)
     assert (refused.value.code, second.NAME in refused.value.hint) == ("no_such_node", True)
-    assert lab.kubectl("get", "namespace", names_of(owner).namespace, "--ignore-not-found") == ""
-    assert lab.on_host("test", "-e", names_of(owner).folder(lab.settings().volume_root)).exit_code == 1
+    assert lab.kubectl("get", "namespace", owner.names.namespace, "--ignore-not-found") == ""
+    assert lab.on_host("test", "-e", owner.names.folder(lab.settings().volume_root)).exit_code == 1
 
 
 def test_what_is_on_another_node_than_the_host_is_started_there_and_purged_only_there(lab: Lab, settler: Owner) -> None:

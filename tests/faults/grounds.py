@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from lfgpods import Command, Owner, PodManager, PodNotFoundError, Settings, load_settings
-from lfgpods.core.owners import names_of
 from lfgpods.hosts import connect
 from lfgpods.hosts.base import Completed, Host
 from lfgpods.hosts.run import run
@@ -101,7 +100,7 @@ class Ground:
         return self.run_module("lfgpods", *argv)
 
     def folder_of(self, owner: Owner) -> str:
-        return names_of(owner).folder(self.settings().volume_root)
+        return owner.names.folder(self.settings().volume_root)
 
     def checksums(self, owner: Owner) -> str:
         """The files of OWNER's volume folder with their checksums, as the host has them; nothing without a folder."""
@@ -118,7 +117,7 @@ class Ground:
 
     def remains(self, owner: Owner) -> list[str]:
         """Everything that there still is of OWNER: objects, leases, folders by whatever name, rows of the store."""
-        names, settings = names_of(owner), self.settings()
+        names, settings = owner.names, self.settings()
         done = self.kubectl(
             "get",
             f"namespace/{names.namespace}",
@@ -145,7 +144,7 @@ class Ground:
 
     def doubles(self, owner: Owner) -> list[str]:
         """What there is more or less than one of where a pod of OWNER runs."""
-        names = names_of(owner)
+        names = owner.names
         found = []
         for kind in ("deployments", "services", "persistentvolumeclaims", "pods"):
             things = self.objects(kind, "-n", names.namespace)
@@ -161,7 +160,7 @@ class Ground:
 
     def running_pods(self, owner: Owner) -> list[str]:
         """The pods of OWNER in which something may still run."""
-        pods = self.objects("pods", "-n", names_of(owner).namespace)
+        pods = self.objects("pods", "-n", owner.names.namespace)
         return [pod["metadata"]["name"] for pod in pods if _may_run(pod) and not self._has_lost(pod)]
 
     def _has_lost(self, pod: Mapping[str, Any]) -> bool:
@@ -183,7 +182,7 @@ class Ground:
         """Purge the owners that a test which failed left, and return them."""
         done = self.kubectl("get", "namespaces,persistentvolumes", "-o", "name")
         names = {line.partition("/")[2] for line in done.stdout.decode().split()}
-        left = [owner for owner in self.owners if {names_of(owner).namespace, names_of(owner).volume} & names]
+        left = [owner for owner in self.owners if {owner.names.namespace, owner.names.volume} & names]
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(self.purge, left))
         return left

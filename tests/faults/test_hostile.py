@@ -25,7 +25,7 @@ from lfgpods.cli import main
 from lfgpods.cli.output import Format, show_manifests, show_pod, show_pods
 from lfgpods.core.errors import SettingsError
 from lfgpods.core.objects import Object
-from lfgpods.core.owners import names_of, resolve_owner
+from lfgpods.core.owners import resolve_owner
 from lfgpods.core.settings import load_settings
 from lfgpods.core.spec import request_from_limits
 from lfgpods.exec.command import Invocation
@@ -101,7 +101,7 @@ USUAL = skeleton(list(render(PLAIN, Owner.project("usual"), Request(ports=(1,)))
 
 
 def check_objects(owner: Owner, objects: tuple[Object, ...]) -> None:
-    namespace = names_of(owner).namespace
+    namespace = owner.names.namespace
     for obj in objects:
         metadata = obj["metadata"]
         assert NAME.fullmatch(metadata["name"])
@@ -279,7 +279,7 @@ def true_objects(ground: Ground) -> list[dict[str, Any]]:
     """What a host has of an owner whose pod runs."""
     with ground.manager() as manager:
         manager.ensure(OWNER)
-        namespace = names_of(OWNER).namespace
+        namespace = OWNER.names.namespace
         found = ground.objects("namespaces,persistentvolumes,persistentvolumeclaims,deployments,services,pods", "-A")
         manager.delete(OWNER, purge=True)
     return [obj for obj in found if namespace in json.dumps(obj["metadata"])]
@@ -373,7 +373,7 @@ def test_names_are_taken_by_the_real_api_server(figures: Figures, real: Ground) 
     def gather(id: str, project: bool) -> None:
         with contextlib.suppress(LfgpodsError):
             owner = (Owner.project if project else Owner.conversation)(id[:200] + mark)
-            owners.setdefault(names_of(owner).namespace, owner)
+            owners.setdefault(owner.names.namespace, owner)
 
     gather()
     chosen = dict(list(owners.items())[:wanted])

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from lfgpods import Command, LfgpodsError, Owner
-from lfgpods.core.owners import names_of
 from tests.faults.figures import Figures, check, scaled
 from tests.faults.grounds import Ground
 
@@ -26,14 +25,14 @@ done
 
 def kill_on_host(ground: Ground, owner: Owner) -> None:
     """End the kubectl that OWNER's shell hangs on."""
-    done = ground.sh('pkill -KILL -f "$1"', f"exec -i -n {names_of(owner).namespace} .*{SHELL}")
+    done = ground.sh('pkill -KILL -f "$1"', f"exec -i -n {owner.names.namespace} .*{SHELL}")
     assert done.exit_code == 0, done
 
 
 def kill_in_pod(ground: Ground, owner: Owner) -> None:
     """End OWNER's shell itself."""
     (pod,) = ground.running_pods(owner)
-    done = ground.kubectl("exec", "-n", names_of(owner).namespace, pod, "--", "sh", "-c", KILL, "sh", SHELL)
+    done = ground.kubectl("exec", "-n", owner.names.namespace, pod, "--", "sh", "-c", KILL, "sh", SHELL)
     assert b"KILL" in done.stdout, done
 
 

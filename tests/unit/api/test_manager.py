@@ -13,7 +13,6 @@ import pytest
 from lfgpods import Command, KubernetesError, Owner, State, StoreError
 from lfgpods.core import processes
 from lfgpods.core.changes import Outcome
-from lfgpods.core.owners import names_of
 from lfgpods.hosts.base import Process
 from lfgpods.hosts.round_trip import Step
 from lfgpods.hosts.run import run
@@ -47,7 +46,7 @@ def test_a_result_is_returned_even_if_the_store_fails(
 
 
 def test_a_pod_whose_deletion_was_marked_but_not_done_counts_as_used() -> None:
-    names = names_of(OWNER)
+    names = OWNER.names
     with embedded_host() as lfgpods:
         lfgpods.pods.ensure(OWNER)
         moment = f"{DELETED_AT}=2026-01-01T00:00:00Z"
@@ -58,7 +57,7 @@ def test_a_pod_whose_deletion_was_marked_but_not_done_counts_as_used() -> None:
 
 
 def test_a_create_that_takes_over_the_lock_checks_the_node_before_it_changes_anything() -> None:
-    names = names_of(OWNER)
+    names = OWNER.names
     with embedded_host({"LFGPODS_START_GRACE": "0"}) as lfgpods:
         run(
             lfgpods.host, ("kubectl", "patch", "node/embedded", "--type=merge", "-p", '{"spec":{"unschedulable":true}}')

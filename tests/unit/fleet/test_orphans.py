@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from lfgpods.core import processes
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod, State
 from lfgpods.core.settings import load_settings
 from lfgpods.fleet.orphans import Inventory, Kind, Orphan, find_orphans
@@ -25,7 +25,7 @@ ROOT = "/mnt/volumes"
 NOW = 1_800_000_000.0
 DAY = 86400.0
 OWNER = Owner.project("My App")
-NAMES = names_of(OWNER)
+NAMES = OWNER.names
 
 
 def moment(days_ago: float) -> str:

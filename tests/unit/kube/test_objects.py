@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.settings import load_settings
 from lfgpods.fleet.orphans import Inventory, find_orphans
 from lfgpods.kube.diagnosis import diagnose
@@ -44,7 +44,7 @@ OBJECTS = st.builds(lambda kind, rest: {**rest, "kind": kind, "metadata": {"name
 
 def understood(obj: KubeObject) -> object:
     """Everything that is made of one object."""
-    pod = pod_of(OWNER, names_of(OWNER), owner_objects([obj]), "host", BASE, "/mnt/volumes")
+    pod = pod_of(OWNER, OWNER.names, owner_objects([obj]), "host", BASE, "/mnt/volumes")
     assert obj.kind in {kind for _, kind in RESOURCES.values()}
     listed: Any = [obj]
     around = Inventory(listed, [], [], "/mnt/volumes", 0.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lfgpods.core.errors import TemplateError, UsageError
 from lfgpods.core.objects import Object
-from lfgpods.core.owners import Owner, names_of
+from lfgpods.core.owners import Owner
 from lfgpods.core.spec import Hardening, PodSpec, Resources
 from lfgpods.kube.labels import OWNER, OWNER_ID, read_owner, read_spec
 from lfgpods.kube.labels import SPEC as SPEC_ANNOTATION
@@ -49,7 +49,7 @@ def rendered(
     owner = Owner.project(id)
     return render(
         owner,
-        names_of(owner),
+        owner.names,
         spec,
         volume_root=ROOT,
         conversation_id="c 1",
@@ -129,7 +129,7 @@ def test_store_and_owner_can_be_rebuilt_from_the_namespace_or_the_volume_alone()
         assert read_spec(read_object(obj)) == RESTRICTED
     pod = pod_of(
         Owner.project("My App"),
-        names_of(Owner.project("My App")),
+        Owner.project("My App").names,
         owner_objects([read_object(volume_of(manifests))]),
         "h",
         SPEC,

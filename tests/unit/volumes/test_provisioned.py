@@ -13,7 +13,6 @@ import pytest
 from lfgpods import Command, KubernetesError, Owner, PodManager, Request, TimeLimitError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
-from lfgpods.core.owners import names_of
 from lfgpods.hosts.local import LocalHost
 from lfgpods.hosts.run import run
 from lfgpods.kube.kubectl import Kubectl
@@ -26,7 +25,7 @@ from lfgpods.volumes.provisioned import ProvisionedVolumes
 from tests.kube_objects import read_as
 
 OWNER = Owner.project("my-app")
-NAMES = names_of(OWNER)
+NAMES = OWNER.names
 OF_CLASS = Request(storage_class="embedded")
 
 
