@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from lfgpods.api.lfg import delete_kubernetes_pod, execute_command_in_pod, manage_kubernetes_pod
     from lfgpods.api.manager import PodManager
     from lfgpods.core.errors import (
+        ClusterUnreachableError,
         HostError,
+        HostUnreachableError,
         KubernetesError,
         LfgpodsError,
         OutcomeUnknownError,
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.lfg": "delete_kubernetes_pod execute_command_in_pod manage_kubernetes_pod",
     "api.manager": "PodManager",
-    "core.errors": "HostError KubernetesError LfgpodsError OutcomeUnknownError PodNotFoundError PodNotRunningError"
-    " SettingsError StoreError TemplateError TimeLimitError UsageError VolumeError",
+    "core.errors": "ClusterUnreachableError HostError HostUnreachableError KubernetesError LfgpodsError"
+    " OutcomeUnknownError PodNotFoundError PodNotRunningError SettingsError StoreError TemplateError TimeLimitError"
+    " UsageError VolumeError",
     "core.owners": "Owner",
     "core.kinds": "State",
     "core.pod": "Deletion Pod",
@@ -55,10 +58,12 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ClusterUnreachableError",
     "Command",
     "Deletion",
     "ExecResult",
     "HostError",
+    "HostUnreachableError",
     "KubernetesError",
     "LfgpodsError",
     "OutcomeUnknownError",

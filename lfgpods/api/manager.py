@@ -32,7 +32,7 @@ from lfgpods.store.journal import record_change
 
 if TYPE_CHECKING:
     from lfgpods.hosts.base import Host
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 IDLE_SECONDS = 60.0
 """How long an idle shell stays open in a pod, in seconds, if LFGPODS_KEEP does not say."""
@@ -83,7 +83,7 @@ class PodManager:
         """The store, opened when it is first needed."""
         with self._opening:
             if self._opened_store is None:
-                from lfgpods.store import Store
+                from lfgpods.store.store import Store
 
                 self._opened_store = Store(self._settings.database, self._host.name)
             return self._opened_store
@@ -161,7 +161,7 @@ class PodManager:
 
     def history(self, owner: Owner | None = None, limit: int = 20) -> Sequence[Change]:
         """Return the last LIMIT changes, newest first: of OWNER, or of all. Reads only the store."""
-        return self._store().events(owner, limit)
+        return self._store().changes(owner, limit)
 
     def list(self, owner: Owner | None = None, *, status: State | None = None) -> list[Pod]:
         """Return every pod and kept volume of this host, by namespace, and update the store.

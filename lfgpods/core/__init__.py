@@ -1,4 +1,4 @@
-"""Values that every room shares: owners and their names, specs, pods, changes, settings and errors.
+"""Values that every package shares: owners and their names, specs, pods, changes, settings and errors.
 
-Imports nothing of lfgpods and opens no connection. Knows Kubernetes only by the shape of an object.
+Imports no other package of lfgpods and opens no connection. Of Kubernetes, it knows only the shape of an object.
 """

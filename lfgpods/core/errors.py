@@ -1,19 +1,24 @@
-"""Every error that lfgpods raises on purpose: what happened, what to do about it, and how the process ends.
+"""The errors that lfgpods raises: what happened, what to do about it, and the exit code.
 
-An error is also the built-in that it resembles, so callers may catch `TimeoutError` or `LookupError`.
-No message, hint or detail ever holds a key, a passphrase, a token or the value of a variable.
+Each error is also a built-in one, so callers may catch `TimeoutError` or `LookupError`. No message or hint holds a
+key, a passphrase, a token or the value of a variable.
 """
 
 from __future__ import annotations
 
 
 class LfgpodsError(Exception):
-    """One line of cause, one line of remedy, a stable code for programs and an exit code for shells."""
+    """The base of all errors. Callers can rely on `code` and `exit_code`; the words may change."""
 
     code = "failed"
+    """For programs."""
     exit_code = 1
+    """For shells."""
+    is_unreachable = False
+    """Whether the host or cluster did not answer, so that the error says nothing about a pod."""
 
     def __init__(self, message: str, hint: str = "", *, code: str | None = None) -> None:
+        """MESSAGE is the cause and HINT the remedy, one line each."""
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -22,21 +27,21 @@ class LfgpodsError(Exception):
 
 
 class UsageError(LfgpodsError, ValueError):
-    """What was asked for cannot be: an invalid id, image, quantity, port or combination."""
+    """An invalid id, image, quantity, port, or combination of arguments."""
 
     code = "usage"
     exit_code = 2
 
 
 class SettingsError(LfgpodsError, ValueError):
-    """A setting is missing or is not what it should be."""
+    """A setting is missing or invalid."""
 
     code = "settings"
     exit_code = 2
 
 
 class TemplateError(LfgpodsError, ValueError):
-    """A manifest template cannot be rendered, or renders something other than the object it stands for."""
+    """A manifest template cannot be rendered, or does not render the object it is named after."""
 
     code = "template"
     exit_code = 2
@@ -50,49 +55,64 @@ class PodNotFoundError(LfgpodsError, LookupError):
 
 
 class HostError(LfgpodsError, ConnectionError):
-    """The Kubernetes host cannot be reached, is not the one it should be, or does not let us in."""
+    """The Kubernetes host cannot be used: it does not answer, has another host key, or refuses the login."""
 
     code = "host"
     exit_code = 4
 
 
+class HostUnreachableError(HostError):
+    """The Kubernetes host does not answer, the connection was lost, or it has no room for another command."""
+
+    code = "host_unreachable"
+    is_unreachable = True
+
+
 class KubernetesError(LfgpodsError, RuntimeError):
-    """kubectl is missing, the cluster does not answer, or it refused or failed what was asked."""
+    """kubectl is missing, or the cluster refused or failed."""
 
     code = "kubernetes"
     exit_code = 5
 
 
+class ClusterUnreachableError(KubernetesError):
+    """The API server does not answer."""
+
+    code = "cluster_unreachable"
+    is_unreachable = True
+
+
 class PodNotRunningError(KubernetesError):
-    """There is a pod or a volume, but nothing in which a command could run."""
+    """The owner has a pod or a volume, but no running container."""
 
     code = "pod_not_running"
 
 
 class OutcomeUnknownError(KubernetesError):
-    """A command may have run, wholly, partly or not at all: no proof of its end arrived.
+    """A command may have run wholly, partly or not at all: no proof of its end arrived.
 
-    `stdout` and `stderr` hold what came before, where the caller did not take it as it came.
+    `stdout` and `stderr` hold its output so far, unless the caller received it through sinks.
     """
 
     code = "outcome_unknown"
     stdout: bytes = b""
     stderr: bytes = b""
     link_lost = False
-    """Whether it was the connection to the host that was lost, rather than the stream from the pod."""
+    """True if the connection to the host was lost, False if only the stream from the pod ended."""
 
 
 class TimeLimitError(LfgpodsError, TimeoutError):
-    """Something took longer than it was allowed to; `stdout` and `stderr` hold what a command had written."""
+    """A time limit was reached. `stdout` and `stderr` hold the output of a command so far."""
 
     code = "time_limit"
     exit_code = 6
+    is_unreachable = True
     stdout: bytes = b""
     stderr: bytes = b""
 
 
 class VolumeError(LfgpodsError, OSError):
-    """The volume folder cannot be made, opened or removed on the host."""
+    """The volume folder on the host cannot be created, read or removed."""
 
     code = "volume"
 
@@ -101,11 +121,3 @@ class StoreError(LfgpodsError, OSError):
     """The database cannot be opened, read or written."""
 
     code = "store"
-
-
-_SILENCE = ("host_unreachable", "host_lost", "busy", "cluster_unreachable", "time_limit")
-
-
-def is_unreachable(error: LfgpodsError) -> bool:
-    """Whether the error says nothing about a pod, only that nobody answers for now."""
-    return error.code in _SILENCE

@@ -1,4 +1,4 @@
-"""Enumerations that options of the command line offer. They load nothing, so `lfgpods --help` stays quick."""
+"""Enumerations that are values of command line options. Imports nothing else, so that `lfgpods --help` stays quick."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class HostKind(StrEnum):
-    """Where kubectl runs: on a host over SSH, on this machine, or nowhere, as the built-in stand-in answers."""
+    """Where kubectl runs: on a host over SSH, on this machine, or nowhere (the embedded stand-in answers)."""
 
     SSH = "ssh"
     LOCAL = "local"
@@ -14,7 +14,7 @@ class HostKind(StrEnum):
 
 
 class State(StrEnum):
-    """The state of a pod. `deleted` has kept data; `unknown` is not known now, as the host or node is silent."""
+    """The state of a pod. `deleted`: its data is kept. `unknown`: the host or the node does not answer."""
 
     CREATING = "creating"
     RUNNING = "running"

@@ -1,7 +1,7 @@
-"""From an owner to the names of everything that belongs to it. Pure: no settings, no network, no clock.
+"""Owners, and the names of everything that belongs to one. Pure: no settings, no network, no clock.
 
-Two different ids never get the same namespace: an id that is a valid label is used as it is, every other
-one gets a readable slug and a hash of the exact id, and an id that merely looks like such a slug is hashed too.
+Two different ids never get the same namespace. A valid label is used as it is. Any other id becomes a readable slug
+and a hash of the exact id; so does an id that looks like such a slug.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from lfgpods.core.errors import UsageError
 
-NAMESPACE_LENGTH = 54  # "<namespace>-service" has to fit into the 63 characters of a label
+NAMESPACE_LENGTH = 54  # "<namespace>-service" must fit into the 63 characters of a label
 ID_LENGTH = 256
 _HASH_LENGTH = 16  # base32 characters, 80 bits
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -33,7 +33,7 @@ _PREFIX = {OwnerKind.PROJECT: "proj-", OwnerKind.CONVERSATION: "conv-"}
 
 @dataclass(frozen=True)
 class Owner:
-    """A project or a conversation, by its exact id; it has at most one pod."""
+    """A project or a conversation, by its exact id. Has at most one pod."""
 
     kind: OwnerKind
     id: str
@@ -43,23 +43,23 @@ class Owner:
 
     @classmethod
     def project(cls, id: str) -> Owner:
-        """The project ID. Raises UsageError if it cannot name anything."""
+        """The project ID. Raises UsageError if ID is invalid."""
         return _checked(OwnerKind.PROJECT, id)
 
     @classmethod
     def conversation(cls, id: str) -> Owner:
-        """The conversation ID. Raises UsageError if it cannot name anything."""
+        """The conversation ID. Raises UsageError if ID is invalid."""
         return _checked(OwnerKind.CONVERSATION, id)
 
     @property
     def option(self) -> str:
-        """The command line option that names this owner, ready to be typed."""
+        """The command line option for this owner, quoted for a shell."""
         return f"--{self.kind}-id {shlex.quote(self.id)}"
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names of an owner's objects; those that LFG's first manager made have the names that it gave."""
+    """The names of an owner's objects: those that LFG's first manager used, so that lfgpods adopts what it made."""
 
     namespace: str
 
@@ -93,7 +93,7 @@ class Names:
 
     @property
     def slug(self) -> str:
-        """The namespace without its prefix: a valid label value that stands for the id."""
+        """The namespace without its prefix. A valid label value for the id."""
         return self.namespace.split("-", 1)[1]
 
     def folder(self, volume_root: str) -> str:
@@ -102,15 +102,15 @@ class Names:
 
 
 def resolve_owner(project_id: str | None, conversation_id: str | None) -> Owner:
-    """The owner that the two ids name: the project where both are given.
+    """The owner with one of the two ids; the project if both are given.
 
-    Raises UsageError when neither is given or the id cannot name anything.
+    Raises UsageError if neither is given or the id is invalid.
     """
     if project_id is not None:
         return _checked(OwnerKind.PROJECT, project_id)
     if conversation_id is not None:
         return _checked(OwnerKind.CONVERSATION, conversation_id)
-    raise UsageError("no owner was given", "Name one with --project-id or --conversation-id.")
+    raise UsageError("no owner was given", "Give one with --project-id or --conversation-id.")
 
 
 def _checked(kind: OwnerKind, id: str) -> Owner:
@@ -133,7 +133,7 @@ def _checked(kind: OwnerKind, id: str) -> Owner:
 
 
 def names_of(owner: Owner) -> Names:
-    """The names of OWNER's objects; equal for equal owners only."""
+    """The names of OWNER's objects. No two owners share any."""
     prefix = _PREFIX[owner.kind]
     plain = prefix + owner.id
     if len(plain) <= NAMESPACE_LENGTH and _LABEL.fullmatch(owner.id) and not _HASHED.search(owner.id):

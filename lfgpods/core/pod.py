@@ -1,4 +1,4 @@
-"""A pod as lfgpods reports it: shared by the Python API, the store and the output. No I/O."""
+"""A pod as the Python API, the store and the output all represent it. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lfgpods.core.spec import PodSpec
 
 
 def no_such_pod(owner: Owner) -> PodNotFoundError:
-    """Return the error for an owner without a pod and without a volume."""
-    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Make one: lfgpods create {owner.option}")
+    """The error for an owner without a pod and without a volume."""
+    return PodNotFoundError(f"there is no pod and no volume of {owner}", f"Create one: lfgpods create {owner.option}")
 
 
 @dataclass(frozen=True)
 class ServicePort:
-    """A port of the pod, with its node port and its URL outside the cluster."""
+    """A port of the pod, and the node port and URL to reach it from outside."""
 
     port: int
     node_port: int
@@ -27,14 +27,14 @@ class ServicePort:
 
 @dataclass(frozen=True)
 class Pod:
-    """An owner's pod at one moment. Times are ISO 8601 in UTC, or None."""
+    """An owner's pod at one moment. Times are ISO 8601 in UTC."""
 
     owner: Owner
     namespace: str
     status: State
     spec: PodSpec
     volume: str
-    """The volume folder on the host, or `persistentvolume/NAME` for a provisioned volume."""
+    """The volume folder on the host, or `persistentvolume/NAME` of a provisioned volume."""
     reason: str = ""
     pod_name: str | None = None
     conversation_id: str | None = None
@@ -45,11 +45,11 @@ class Pod:
     started_at: str | None = None
     last_used_at: str | None = None
     volume_nodes: frozenset[str] = field(default=frozenset(), compare=False)
-    """Hostname labels of the nodes that can reach the volume; empty if all can."""
+    """The hostname labels of the nodes that can reach the volume. Empty: any node can."""
     differences: tuple[str, ...] = field(default=(), compare=False)
-    """Differences from the requested pod, in words. Only `ensure` fills it."""
+    """How the pod differs from the request, in words. Only `ensure` fills it."""
     notices: tuple[str, ...] = field(default=(), compare=False)
-    """Repairs made on the way, in words. Only `ensure` fills it."""
+    """What `ensure` repaired on the way, in words. Only `ensure` fills it."""
 
     @property
     def project_id(self) -> str | None:
@@ -87,7 +87,7 @@ class Pod:
         }
 
     def without_workload(self) -> Pod:
-        """Return the pod as it is after a deletion that kept its volume."""
+        """The pod after its Deployment and Service were deleted and its volume was kept."""
         return replace(
             self,
             status=State.DELETED,
@@ -100,7 +100,7 @@ class Pod:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable fields of the JSON and YAML output."""
+        """The fields of the JSON and YAML output; their names are stable."""
         return {
             "project_id": self.project_id,
             "conversation_id": self.conversation_id,
@@ -127,7 +127,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Deletion:
-    """The result of a deletion: the pod is gone, and if `purged`, so is the data in `volume`."""
+    """What was deleted: the pod, and if `purged`, the data in `volume` too."""
 
     owner: Owner
     namespace: str
@@ -135,7 +135,7 @@ class Deletion:
     purged: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable fields of the JSON and YAML output."""
+        """The fields of the JSON and YAML output; their names are stable."""
         return {
             "owner": f"{self.owner.kind}/{self.owner.id}",
             "namespace": self.namespace,

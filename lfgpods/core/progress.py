@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 OnStep = Callable[[str], object]
-"""Called with each step, in a few words, as it begins."""
+"""Called when a step begins, with a few words about it."""
 
 
 def silent(step: str) -> None:
-    """Nobody is watching."""
+    """An OnStep that reports nothing."""

@@ -1,6 +1,6 @@
-"""Settings from `.env` in the current folder and from the environment, which takes precedence.
+"""Settings from `.env` in the current folder and from the environment, which wins.
 
-They are never read at import. An empty value counts as not set.
+Nothing is read at import. An empty value counts as not set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 @dataclass(frozen=True)
 class SshSettings:
-    """How to reach the Kubernetes host over SSH. The repr hides the secrets."""
+    """How to reach the Kubernetes host. A repr shows no secrets."""
 
     host: str
     port: int | None
@@ -37,7 +37,7 @@ class SshSettings:
     known_hosts: Path | None
     accept_new_host_keys: bool
     accepted_host_keys: Path
-    """lfgpods' own file, to which accept-new appends. The user's known_hosts is never written."""
+    """lfgpods' own file, to which accept-new appends. Nothing writes to the user's known_hosts."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,25 @@ class Settings:
     access_host: str | None
     volume_root: str
     database: str = field(repr=False)
-    """A path or a PostgreSQL URL. The URL may contain a password."""
+    """A path or a PostgreSQL URL. The URL may hold a password."""
     templates: Path | None
     defaults: PodSpec
     hardening: Hardening
     timeout: float
     log_file: Path
     keep: float | None
-    """How long the keeper and the shells in pods wait for another command; None for no keeper."""
+    """How long a keeper, and the shells in pods, wait for the next command. None: no keeper."""
     node: str | None
-    """The node with the volume folders, if lfgpods cannot detect it."""
+    """The node with the volume folders, if lfgpods cannot find out."""
     lock_namespace: str
-    """The namespace of the Leases that lock owners."""
+    """The namespace of the Leases that lock an owner during a change."""
     start_grace: float = 10.0
     """How long scheduling or pulling the image may fail before the pod counts as failed."""
     instance: str | None = None
     """This installation's name, if several share a cluster. Each sees only its own pods."""
 
     def require_host(self) -> HostKind:
-        """Return the kind of host. Raises SettingsError if none is configured."""
+        """The kind of host. Raises SettingsError if none is configured."""
         if self.host is None:
             raise SettingsError(
                 "no Kubernetes host is configured",
@@ -81,18 +81,16 @@ class Settings:
         return self.host
 
     def require_ssh(self) -> SshSettings:
-        """Return the SSH settings. Raises SettingsError if there are none."""
+        """The SSH settings. Raises SettingsError if there are none."""
         if self.ssh is None:
-            raise SettingsError(
-                "LFGPODS_HOST is ssh, but K8S_SSH_HOST is not set", "Set K8S_SSH_HOST to the host's name or address."
-            )
+            raise SettingsError("LFGPODS_HOST is ssh, but no host is set", "Set K8S_SSH_HOST to its name or address.")
         return self.ssh
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
-    """Read the settings from ENV_FILE (default: `.env` in the current folder) and ENVIRON (default: os.environ).
+    """Read the settings from ENV_FILE (default `.env`) and ENVIRON (default: the process's environment).
 
-    Raises SettingsError that names the wrong variable.
+    Raises SettingsError, which names the variable.
     """
     values = _Values({**_read_env_file(env_file or Path(".env")), **(os.environ if environ is None else environ)})
     data_dir = _data_dir()
@@ -191,7 +189,7 @@ def _default_spec(values: _Values, hardening: Hardening) -> PodSpec:
 
 
 class _Values:
-    """Converts raw values. Errors name the variable."""
+    """The raw values. Converts one at a time, and names the variable in errors."""
 
     def __init__(self, values: Mapping[str, str | None]) -> None:
         self._values = values
@@ -334,7 +332,7 @@ def is_postgresql(database: str) -> bool:
 
 
 def database_place(text: str) -> str:
-    """Return TEXT as a path or a PostgreSQL URL. Raises ValueError that describes valid values."""
+    """The path or PostgreSQL URL in TEXT. Raises ValueError."""
     if is_postgresql(text):
         return text
     if re.match(r"[A-Za-z][\w+.-]*://", text):

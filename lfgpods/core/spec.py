@@ -1,4 +1,4 @@
-"""What a pod is asked to be, checked before anything is touched, and what keeps every pod from the others. Pure."""
+"""The spec of a pod, a request for one, and the hardening of every pod. Checked before anything is touched. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FACTORS = {
 
 
 def quantity(text: str) -> Decimal:
-    """The value of a Kubernetes quantity such as 500m, 2 or 1.5Gi, in its base unit (cores or bytes)."""
+    """The value of a Kubernetes quantity such as 500m, 2 or 1.5Gi, in cores or bytes. Raises ValueError."""
     match = _QUANTITY.fullmatch(text)
     if not match:
         raise ValueError(f"not a quantity: {text!r}")
@@ -34,6 +34,7 @@ def quantity(text: str) -> Decimal:
 
 
 def same_quantity(one: str, other: str) -> bool:
+    """Whether two quantities have the same value, such as 1Gi and 1024Mi."""
     try:
         return quantity(one) == quantity(other)
     except ValueError:
@@ -42,7 +43,7 @@ def same_quantity(one: str, other: str) -> bool:
 
 @dataclass(frozen=True)
 class Resources:
-    """Limits and requests of the container as Kubernetes quantities; the keys are those of LFG."""
+    """Limits and requests of the container, as Kubernetes quantities. The names are those of LFG."""
 
     memory: str
     cpu: str
@@ -52,20 +53,20 @@ class Resources:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """All that decides how an owner's pod is made."""
+    """Everything that determines how an owner's pod is created."""
 
     image: str
     resources: Resources
     storage_size: str
     ports: tuple[int, ...]
     restricted: bool = False
-    """Without root, capabilities and privilege escalation."""
+    """Run without root, capabilities and privilege escalation."""
     runtime_class: str | None = None
     storage_class: str | None = None
-    """The cluster's class that the volume is made by; None for a folder of the host."""
+    """The storage class that provisions the volume; None for a folder on the host."""
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it; `from_dict` reads it."""
+        """The spec as JSON, for `from_dict`."""
         found = asdict(self)
         if self.storage_class is None:
             del found["storage_class"]
@@ -73,9 +74,9 @@ class PodSpec:
 
     @classmethod
     def from_dict(cls, recorded: Mapping[str, Any]) -> PodSpec:
-        """The spec of which `as_dict` made RECORDED, also in a version that had fewer fields.
+        """The spec that `as_dict` recorded, also in an older version with fewer fields.
 
-        Raises KeyError, TypeError or ValueError for anything else.
+        Raises KeyError, TypeError or ValueError if RECORDED is not a spec.
         """
         return cls(
             image=recorded["image"],
@@ -93,28 +94,28 @@ POD_SECURITY_LEVELS = ("privileged", "baseline", "restricted")
 
 @dataclass(frozen=True)
 class Hardening:
-    """What keeps every pod from the others and from the cluster; each can be switched."""
+    """What isolates every pod from the others and from the cluster. Each part can be switched off."""
 
     service_account_token: bool = False
     seccomp: bool = True
-    """The runtime's default profile; without it the node decides, which for most means none."""
+    """Use the runtime's default profile. Without it the node decides, and most use none."""
     pod_security: str = "baseline"
-    """The level that pods are held to, one of POD_SECURITY_LEVELS."""
+    """The Pod Security level of the namespaces, one of POD_SECURITY_LEVELS."""
     restricted_user: int = 1000
     network_policy: bool = True
     pod_cidrs: tuple[str, ...] = ()
-    """The networks of the cluster's pods, where the nodes do not tell them."""
+    """The networks of the cluster's pods, if the nodes do not show them."""
     limit_range: bool = True
     resource_quota: bool = True
 
     def level(self, spec: PodSpec) -> str:
-        """The level that the namespace of a pod like SPEC enforces: as strict as the pod can stand."""
+        """The Pod Security level for the namespace of a pod with SPEC: as strict as the pod allows."""
         return "restricted" if spec.restricted and self.pod_security != "privileged" else self.pod_security
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for by name; None where it said nothing."""
+    """What a caller asks for. None means: as it is, or the default."""
 
     image: str | None = None
     memory: str | None = None
@@ -125,14 +126,14 @@ class Request:
     ports: tuple[int, ...] | None = None
     restricted: bool | None = None
     runtime_class: str | None = None
-    """An empty name asks for the node's own runtime."""
+    """An empty name means the node's default runtime."""
     storage_class: str | None = None
-    """An empty name asks for a folder of the host."""
+    """An empty name means a folder on the host."""
 
     def over(self, base: PodSpec) -> PodSpec:
-        """BASE with what was asked for put over it, checked as a whole. Raises UsageError.
+        """BASE with this request applied, checked as a whole. Raises UsageError.
 
-        A request that was not named gives way to a smaller limit that was.
+        A new limit below BASE's resource request lowers that request too, unless this request names it.
         """
         resources = asdict(base.resources)
         for name in resources:
@@ -154,7 +155,7 @@ class Request:
         )
 
     def differences(self, actual: PodSpec) -> tuple[str, ...]:
-        """What was asked for and is otherwise, one phrase each, such as `memory is 1Gi, not 2Gi`."""
+        """How ACTUAL differs from this request, one phrase each, such as `memory is 1Gi, not 2Gi`."""
         found = []
         wanted = self.over(actual)
         if wanted.image != actual.image:
@@ -178,8 +179,8 @@ class Request:
 
 
 def storage_name(spec: PodSpec) -> str:
-    """What the volume is, in words."""
-    return f"of class {spec.storage_class}" if spec.storage_class else "a folder of the host"
+    """The kind of volume, for messages."""
+    return f"of class {spec.storage_class}" if spec.storage_class else "a folder on the host"
 
 
 def _listed(ports: Sequence[int]) -> str:
@@ -194,11 +195,11 @@ def _exceeds(one: str, other: str) -> bool:
 
 
 def checked(spec: PodSpec) -> PodSpec:
-    """SPEC itself, if Kubernetes can take it. Raises UsageError that names the first thing that is wrong."""
+    """Returns SPEC if it is valid. Raises UsageError for the first invalid value."""
     if len(spec.image) > 512 or not _IMAGE.fullmatch(spec.image):
         raise UsageError(
             f"the image {spec.image[:100]!r} is not a valid reference",
-            "Write it as [registry/]name[:tag], in lower case, for example python:3.12.",
+            "Write [registry/]name[:tag] in lower case, for example python:3.12.",
             code="invalid_image",
         )
     amounts = {**asdict(spec.resources), "storage_size": spec.storage_size}
@@ -226,7 +227,7 @@ def checked(spec: PodSpec) -> PodSpec:
         if not 1 <= port <= 65535:
             raise UsageError(f"port {port} is out of range", "Use a port from 1 to 65535.", code="invalid_port")
     if not spec.ports or len(set(spec.ports)) != len(spec.ports):
-        raise UsageError("the ports are empty or name one twice", "Name each port once.", code="invalid_port")
+        raise UsageError("the list of ports is empty or has a duplicate", "Give each port once.", code="invalid_port")
     for kind, chosen, example in (
         ("runtime", spec.runtime_class, "gvisor"),
         ("storage", spec.storage_class, "longhorn"),
@@ -241,7 +242,7 @@ def checked(spec: PodSpec) -> PodSpec:
 
 
 def request_from_limits(image: str | None, resource_limits: Mapping[str, Any] | None) -> Request:
-    """A Request from LFG's arguments. Raises UsageError for a key that does not exist."""
+    """A Request from LFG's arguments. Raises UsageError for an unknown key."""
     limits = {str(name): str(value) for name, value in (resource_limits or {}).items() if value is not None}
     known = [field.name for field in fields(Resources)]
     unknown = sorted(set(limits) - set(known))

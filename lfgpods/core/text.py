@@ -1,6 +1,6 @@
-"""Text that may be shown and kept: nothing in it steers a terminal, and secrets are masked.
+"""Makes text safe to show and to store: no control characters, no secrets.
 
-What is secret is known because it was told to `mask`, or because it looks like it. No input, no output.
+A secret is a value that was passed to `mask`, or text that looks like one. No I/O.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 MASK = "***"
 _SHORTEST = 4
-"""Fewer characters are found everywhere: masking them would tell what they are."""
+"""A shorter secret would match everywhere, and masking it would reveal it."""
 _SHORTEST_LINE = 16
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -34,12 +34,12 @@ _known: set[str] = set()
 
 
 def printable(text: str) -> str:
-    """TEXT with everything that could steer a terminal written out."""
+    """TEXT with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def duration(text: str) -> float:
-    """The seconds of a time such as 90s, 12h, 30d or 2w. Raises ValueError."""
+    """The seconds in a duration such as 90s, 12h, 30d or 2w. Raises ValueError."""
     match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
     if match is None:
         raise ValueError(f"not a time: {text!r}")
@@ -47,13 +47,13 @@ def duration(text: str) -> float:
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """TEXT masked, as valid UTF-8, with every run of white space as one space, and cut where it is too long."""
+    """TEXT masked, in valid UTF-8, with white space collapsed, cut to LONGEST characters."""
     line = " ".join(masked(text).encode(errors="backslashreplace").decode().split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def mask(values: Iterable[str | None]) -> None:
-    """Make known that VALUES are secret: `masked` takes them out from now on, and the password of a URL too."""
+    """Treat VALUES as secret from now on, so that `masked` removes them. Of a URL, the password is secret too."""
     for value in filter(None, values):
         found = _URL_PASSWORD.match(value)
         lines = [line.strip() for line in value.splitlines()]
@@ -67,7 +67,7 @@ def mask(values: Iterable[str | None]) -> None:
 
 
 def masked(text: str) -> str:
-    """TEXT without the secrets that are known, and without what looks like one."""
+    """TEXT with known secrets, and text that looks like one, replaced by MASK."""
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, MASK)
     for pattern, replacement in _PATTERNS:

@@ -42,7 +42,7 @@ class Command:
     workdir: str | None = None
 
     def check(self) -> None:
-        """Raise UsageError if no process can be started so."""
+        """Raise UsageError if the command is empty, ambiguous, or not something that a process can get."""
         if (self.line is None) == (not self.argv):
             given = "two commands were" if self.argv else "no command was"
             raise UsageError(f"{given} given", "Give one shell line with -c, or one program after --.")

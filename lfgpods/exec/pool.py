@@ -1,4 +1,4 @@
-"""Open shells in pods, kept for the next command: one in an open shell takes milliseconds, a new shell takes a kubectl.
+"""Open shells in pods, kept for the next command. An open shell saves starting kubectl and costs milliseconds.
 
 A reused shell gives the same guarantees as a new one. A shell that has ended, or may be dirty, is closed before any
 part of a command is sent to it; the command then runs in a new one.
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from lfgpods.core.errors import HostError
+from lfgpods.core.errors import HostUnreachableError
 from lfgpods.exec.command import Invocation
 from lfgpods.exec.shell import Shell, ShellIsGoneError
 from lfgpods.hosts.base import Host
@@ -93,7 +93,7 @@ class ShellPool:
     def checkout(self, namespace: str) -> Iterator[Checkout]:
         """Check out a shell in NAMESPACE.
 
-        Raises HostError `busy` if the host bears no more shells and none became free for QUEUE_TIMEOUT seconds.
+        Raises HostUnreachableError `busy` if the host has no room for another one for QUEUE_TIMEOUT seconds.
         """
         checkout = Checkout(self._kubectl, namespace, self._take(namespace))
         try:
@@ -132,7 +132,7 @@ class ShellPool:
                     break
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise HostError(
+                    raise HostUnreachableError(
                         f"{self._name} already runs {self._busy} lfgpods commands", "Run fewer at once.", code="busy"
                     )
                 self._room.wait(left)

@@ -1,4 +1,4 @@
-"""A shell in a pod that runs commands: bytes in, bytes out, and an outcome that is proven or said to be unknown.
+"""A shell in a pod that runs commands: bytes in, bytes out, and an outcome that is proven, or reported as unknown.
 
 The command travels over stdin, so neither a process list on the host nor an audit log shows it. Nothing is retried.
 """
@@ -21,12 +21,13 @@ from lfgpods.kube.kubectl import Kubectl
 READY_WITHIN = 10.0
 """How long an idle shell may take to answer, in seconds. Most do so in a millisecond."""
 POLL_INTERVAL, CANCEL_POLL_INTERVAL = 1.0, 0.2
+"""How long to wait for output at once, in seconds; the second, if the caller may cancel."""
 END_GRACE = 8.0
 """How long a command and its process group may take to end after their time limit, in seconds."""
 
 
 class ShellIsGoneError(Exception):
-    """The shell takes no more commands, for whatever reason. No part of this one has run."""
+    """The shell takes no more commands. No part of this one has run."""
 
 
 class Shell:
@@ -49,9 +50,10 @@ class Shell:
         self._process.close()
 
     def probe(self) -> None:
-        """Ask a shell that has run a command whether it takes another; only then is it sent.
+        """Ask a used shell whether it takes another command. Raises ShellIsGoneError.
 
-        So no command is lost with its shell. `run` asks by itself, and waits for the answer. Raises ShellIsGoneError.
+        `run` waits for the answer before it sends the command, so no command is lost with its shell. `run` asks by
+        itself if nobody has.
         """
         self.is_reusable = False
         self._token = secrets.token_hex(16)
@@ -63,14 +65,13 @@ class Shell:
     def run(self, invocation: Invocation) -> int:
         """Run a command and return its exit code. Output goes to the sinks as it comes.
 
-        Raises TimeLimitError if its time was over and its process group was killed; PodNotRunningError or
-        KubernetesError if nothing ran; ShellIsGoneError if nothing ran in a shell that has run others before;
-        OutcomeUnknownError if no proof of its end came. After an error, close the shell.
+        Raises TimeLimitError if the time was over and the process group was killed; PodNotRunningError or
+        KubernetesError if nothing ran; ShellIsGoneError if nothing ran, in a used shell; OutcomeUnknownError if no
+        proof of the end came. After an error, close the shell.
         """
-        command, stdin, timeout = invocation.command, invocation.stdin, invocation.timeout
+        command, timeout = invocation.command, invocation.timeout
         command.check()
-        lines = command_lines(command, feed=stdin is not None, seconds=timeout)
-        process = self._process
+        lines = command_lines(command, feed=invocation.stdin is not None, seconds=timeout)
         if self._is_new:
             token = secrets.token_hex(16)
             lines = f"{script()}\n{token}\n{lines}"
@@ -80,41 +81,17 @@ class Shell:
             if not self._token:
                 self.probe()
             out, err = self._answer()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        relay = _Relay(self._process, invocation, out, err)
         if _is_cancelled(invocation):
             raise outcomes.cancelled()
-        limit = _TimeLimit(process, timeout)
+        limit = _TimeLimit(self._process, timeout)
         with limit:
-            with suppress(BrokenPipeError):  # its exit code and stderr say why it takes no more
-                process.write(lines.encode())
-            feeder: Feeder | None = None
-            give_up: float | None = None
-            while not (out.ended and err.ended):
-                if stdin is not None and err.started and feeder is None:
-                    feeder = Feeder(process, stdin)
-                    feeder.start()
-                now = time.monotonic()
-                if give_up is None and deadline is not None and now >= deadline:
-                    process.close_stdin()
-                    give_up = now + END_GRACE
-                if give_up is not None and now >= give_up:
-                    break
-                if _is_cancelled(invocation):
-                    raise outcomes.cancelled()
-                until = give_up if give_up is not None else deadline
-                poll = POLL_INTERVAL if invocation.cancelled is None else CANCEL_POLL_INTERVAL
-                output = process.read(poll if until is None else min(poll, max(0.0, until - now)))
-                if data := out.feed(output.stdout):
-                    invocation.on_stdout(data)
-                if data := err.feed(output.stderr):
-                    invocation.on_stderr(data)
-                if output.ended:
-                    break
-        if give_up is not None or limit.is_over:
+            relay.run(lines.encode())
+        if relay.is_over_time or limit.is_over:
             raise outcomes.timed_out(timeout, ended=err.ended)
-        if not (out.ended and err.ended):
+        if not relay.has_ended:
             raise self._without_trailer(err)
-        self.is_reusable = stdin is None or (feeder is not None and feeder.has_fed_all)
+        self.is_reusable = relay.has_sent_all_input
         return outcomes.exit_code_of(err.trailer, command)
 
     def _answer(self) -> tuple[FramedStream, FramedStream]:
@@ -134,7 +111,7 @@ class Shell:
         return out, err
 
     def _without_trailer(self, err: FramedStream) -> KubernetesError:
-        """What it means that the stream ended without a trailer: nothing ran, or nobody knows."""
+        """The error for a stream that ended without a trailer: nothing ran, or the outcome is unknown."""
         code = self._process.exit_code
         if code is not None and not err.started and outcomes.is_refusal(code, err.held):
             refusal = self._kubectl.exec_refusal(code, err.held)
@@ -144,6 +121,71 @@ class Shell:
 
 def _is_cancelled(invocation: Invocation) -> bool:
     return invocation.cancelled is not None and invocation.cancelled.is_set()
+
+
+class _Relay:
+    """One command on its way through a shell: passes on its input and its output."""
+
+    def __init__(self, process: Process, invocation: Invocation, out: FramedStream, err: FramedStream) -> None:
+        self._process = process
+        self._invocation = invocation
+        self._out, self._err = out, err
+        self._feeder: Feeder | None = None
+        timeout = invocation.timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._give_up: float | None = None
+        """When to stop waiting for the command to end, once its time is over."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether both streams of the command have ended."""
+        return self._out.ended and self._err.ended
+
+    @property
+    def is_over_time(self) -> bool:
+        return self._give_up is not None
+
+    @property
+    def has_sent_all_input(self) -> bool:
+        return self._invocation.stdin is None or (self._feeder is not None and self._feeder.has_fed_all)
+
+    def run(self, lines: bytes) -> None:
+        """Send LINES, and pass everything on until the command has ended, the stream has, or its time is over."""
+        with suppress(BrokenPipeError):  # the exit code and stderr say why the shell takes no more
+            self._process.write(lines)
+        while not self.has_ended:
+            self._start_feeder()
+            if self._is_past_limit():
+                return
+            if _is_cancelled(self._invocation):
+                raise outcomes.cancelled()
+            if not self._pass_output():
+                return
+
+    def _start_feeder(self) -> None:
+        stdin = self._invocation.stdin
+        if stdin is not None and self._err.started and self._feeder is None:
+            self._feeder = Feeder(self._process, stdin)
+            self._feeder.start()
+
+    def _is_past_limit(self) -> bool:
+        """Kill the command when its time is over. Returns True once it has also had time to end."""
+        now = time.monotonic()
+        if self._give_up is None and self._deadline is not None and now >= self._deadline:
+            self._process.close_stdin()
+            self._give_up = now + END_GRACE
+        return self._give_up is not None and now >= self._give_up
+
+    def _pass_output(self) -> bool:
+        """Wait for output and pass it on. Returns False if there will be no more."""
+        until = self._deadline if self._give_up is None else self._give_up
+        poll = POLL_INTERVAL if self._invocation.cancelled is None else CANCEL_POLL_INTERVAL
+        output = self._process.read(poll if until is None else min(poll, max(0.0, until - time.monotonic())))
+        if data := self._out.feed(output.stdout):
+            self._invocation.on_stdout(data)
+        if data := self._err.feed(output.stderr):
+            self._invocation.on_stderr(data)
+        return not output.ended
 
 
 class _TimeLimit:

@@ -21,7 +21,7 @@ from lfgpods.pods.remover import TIMEOUT, PodRemover
 from lfgpods.store.journal import record_change
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 class GarbageCollector:

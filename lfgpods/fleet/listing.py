@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lfgpods.core.errors import LfgpodsError, is_unreachable
+from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.pod import Pod, State
 from lfgpods.fleet.sync import reconcile
 from lfgpods.pods.reader import PodReader
 from lfgpods.store.journal import log_store_errors
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 def list_pods(reader: PodReader, store: Store) -> Sequence[Pod]:
@@ -27,7 +27,7 @@ def list_pods(reader: PodReader, store: Store) -> Sequence[Pod]:
     try:
         found = reader.pods(len(remembered))
     except LfgpodsError as error:
-        if remembered and is_unreachable(error):
+        if remembered and error.is_unreachable:
             return [replace(pod, status=State.UNKNOWN, reason=error.message) for pod in remembered]
         raise
     used = {pod.owner: pod.last_used_at for pod in remembered}

@@ -13,7 +13,7 @@ from lfgpods.pods.reader import PodReader
 from lfgpods.pods.remover import PodRemover
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 @dataclass(frozen=True)

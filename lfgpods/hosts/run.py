@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from lfgpods.core.errors import HostError, TimeLimitError
+from lfgpods.core.errors import HostError, HostUnreachableError, TimeLimitError
 from lfgpods.hosts.base import Completed, Host, Process
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_to_end(
             log.debug("%.3f s, exit code %d: %s", now - start, code, _shown(commands))
             return code
         if output.ended or (cancelled is not None and cancelled.is_set()):
-            raise HostError(
+            raise HostUnreachableError(
                 f"{name} on {host.name} ended without an exit code: the connection was lost or the process was killed",
                 "It may have done part of its work. Run the same command again to finish it.",
                 code="host_lost",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lfgpods.core.errors import KubernetesError, TimeLimitError
+from lfgpods.core.errors import ClusterUnreachableError, KubernetesError, TimeLimitError
 from lfgpods.hosts.base import Completed, Host
 
 _CLUSTER_SILENT = re.compile(
@@ -51,10 +51,8 @@ def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesErr
     if server_error and server_error[1] not in reasons:
         return _server_refusal(server_error[1] or "", _one_line(server_error[2]))
     if silent:
-        return KubernetesError(
-            f"the cluster does not answer: {line}",
-            "Check on the host that the API server runs: kubectl get nodes.",
-            code="cluster_unreachable",
+        return ClusterUnreachableError(
+            f"the cluster does not answer: {line}", "Check on the host that the API server runs: kubectl get nodes."
         )
     return KubernetesError(f"kubectl failed: {line}", "Check the cluster with kubectl on the host.", code="kubectl")
 

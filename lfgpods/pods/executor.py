@@ -17,7 +17,7 @@ from lfgpods.pods.reader import PodReader
 from lfgpods.store.journal import log_store_errors, save
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 TOUCH_EVERY = 10.0
 """How often the time of a pod's last use is stored, in seconds."""

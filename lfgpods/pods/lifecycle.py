@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lfgpods.core.changes import Action
-from lfgpods.core.errors import LfgpodsError, is_unreachable
+from lfgpods.core.errors import LfgpodsError
 from lfgpods.core.objects import Object
 from lfgpods.core.operation import Operation
 from lfgpods.core.owners import Owner, names_of
@@ -31,7 +31,7 @@ from lfgpods.store.journal import log_store_errors, record_change, record_failur
 
 if TYPE_CHECKING:
     from lfgpods.pods.lock import OwnerLock
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class PodLifecycle:
         try:
             objects = self._reader.read(owner, remembered.pod_name if remembered else None)
         except LfgpodsError as error:
-            if remembered and is_unreachable(error):
+            if remembered and error.is_unreachable:
                 return replace(remembered, status=State.UNKNOWN, reason=error.message)
             raise
         if not objects.exists:

@@ -1,4 +1,4 @@
-"""All that one database remembers, of every host, copied to another one of whatever kind."""
+"""Copy a whole database, with the rows of every host, to another database of either kind."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import peewee
 
 from lfgpods.core.errors import StoreError, UsageError
 from lfgpods.core.settings import is_postgresql
-from lfgpods.store import open_engine
+from lfgpods.store.databases import open_engine
 from lfgpods.store.engine import Engine
-from lfgpods.store.schema import EventRow, PodRow
+from lfgpods.store.schema import ChangeRow, PodRow
 
 _BATCH = 500
-_MODELS: tuple[type[peewee.Model], ...] = (PodRow, EventRow)
+_MODELS: tuple[type[peewee.Model], ...] = (PodRow, ChangeRow)
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied, and found in the target as it is in the source."""
+    """How much was copied and verified."""
 
     source: str
     target: str
@@ -31,32 +31,34 @@ class Copied:
     events: int
 
     def as_dict(self) -> dict[str, Any]:
-        """The copy for JSON and YAML; the names are stable."""
+        """The fields of the JSON and YAML output; their names are stable."""
         return {
             "source": self.source, "target": self.target, "hosts": self.hosts, "pods": self.pods, "events": self.events,
         }  # fmt: skip
 
 
 def copy(source: str, target: str) -> Copied:
-    """Copy every pod and event of SOURCE to TARGET, which has to be empty; both are paths or PostgreSQL URLs.
+    """Copy every pod and change from SOURCE to TARGET, which must be empty. Both are paths or PostgreSQL URLs.
 
-    All of it is there afterwards, compared row by row, or nothing. Events keep their numbers. Nobody else can write
-    to either database meanwhile. Raises StoreError, and UsageError where the two are one.
+    Copies everything, and compares it row by row, or nothing. Changes keep their ids. Locks both databases against
+    other writers. Raises StoreError, and UsageError if the two are the same database.
     """
     if not is_postgresql(source) and not os.path.isfile(source):
-        raise StoreError(f"there is no database {source}", "Name the file that LFGPODS_DATABASE has named so far.")
+        raise StoreError(
+            f"the database {source} does not exist", "Give the file that LFGPODS_DATABASE has named so far."
+        )
     if os.path.realpath(source) == os.path.realpath(target):
-        raise UsageError("a database cannot be copied to itself", "Name another one as the target.")
-    given = open_engine(source)
+        raise UsageError("a database cannot be copied to itself", "Give another database as the target.")
+    from_engine = open_engine(source)
     try:
-        taken = open_engine(target)
+        to_engine = open_engine(target)
         try:
-            with given.reported():
-                return given.transaction(lambda: _copy(given, taken))
+            with from_engine.reported():
+                return from_engine.transaction(lambda: _copy(from_engine, to_engine))
         finally:
-            taken.close()
+            to_engine.close()
     finally:
-        given.close()
+        from_engine.close()
 
 
 def _copy(source: Engine, target: Engine) -> Copied:
@@ -67,45 +69,45 @@ def _copy(source: Engine, target: Engine) -> Copied:
         if any(batch for model in _MODELS for batch in _batches(target, model)):
             raise StoreError(
                 f"the database {target.name} is not empty",
-                "Nothing was changed. Name a new file, or a PostgreSQL database without pods and events.",
+                "Nothing was changed. Give a new file, or a PostgreSQL database without pods and changes.",
                 code="store_not_empty",
             )
         counts = {model: _copy_rows(source, target, model) for model in _MODELS}
         hosts: set[str] = set()
         for model in _MODELS:
             hosts |= _compared(source, target, model)
-        return Copied(source.name, target.name, len(hosts), counts[PodRow], counts[EventRow])
+        return Copied(source.name, target.name, len(hosts), counts[PodRow], counts[ChangeRow])
 
     with target.reported():
         return target.transaction(fill, repeatable=False)
 
 
 def _copy_rows(source: Engine, target: Engine, model: type[peewee.Model]) -> int:
-    """Insert every row; how many there were."""
+    """Copy every row. Returns how many there were."""
     count = 0
     for batch in _batches(source, model):
         model.insert_many(batch, fields=_fields(model)).execute(target.database)
         count += len(batch)
-        if model is EventRow:
+        if model is ChangeRow:
             target.continue_after(batch[-1][0])
     return count
 
 
 def _compared(source: Engine, target: Engine, model: type[peewee.Model]) -> set[str]:
-    """The hosts of the rows. Raises StoreError where SOURCE and TARGET differ."""
+    """The hosts in the rows. Raises StoreError if SOURCE and TARGET differ."""
     hosts: set[str] = set()
-    place = _names(model).index("host")
-    for given, taken in itertools.zip_longest(_batches(source, model), _batches(target, model)):
-        if given != taken:
+    column = _names(model).index("host")
+    for source_rows, target_rows in itertools.zip_longest(_batches(source, model), _batches(target, model)):
+        if source_rows != target_rows:
             raise StoreError(
                 f"the copy in the database {target.name} differs from {source.name}", "Nothing was copied. Try again."
             )
-        hosts.update(row[place] for row in given)
+        hosts.update(row[column] for row in source_rows)
     return hosts
 
 
 def _batches(engine: Engine, model: type[peewee.Model]) -> Iterator[list[tuple[Any, ...]]]:
-    """All rows, by their primary key, not too many at once."""
+    """All rows in the order of their primary key, in batches."""
     names = _names(model)
     keys = list(model._meta.get_primary_keys())  # type: ignore[no-untyped-call]
     after = None

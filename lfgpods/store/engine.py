@@ -1,7 +1,7 @@
-"""How the store reaches a database: connections that threads borrow, whole transactions, and one kind of error.
+"""How the store reaches a database: pooled connections, atomic transactions, one kind of error.
 
-A piece of work has a connection for as long as it takes, and gives it back: none belongs to a thread. Work that lost
-its connection is done again on a new one where that changes nothing else.
+A connection belongs to no thread: a unit of work borrows one and gives it back. Work that lost its connection runs
+again on a new one, if that is safe.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lfgpods.core.text import masked
 T = TypeVar("T")
 
 CONNECTIONS = 4
-"""At most, of one store; more threads than that queue for one."""
-PATIENCE = 10.0
-"""Seconds in which a database that was there, and is being restarted, is tried again."""
-ATTEMPTS = 5
-"""At work that was undone because others did theirs at the same time."""
-_PAUSE = 0.1
+"""How many connections one store opens at most. Further threads wait for one."""
+RECONNECT_TIMEOUT = 10.0
+"""How long to retry a database that was reachable before, and may be restarting, in seconds."""
+MAX_ATTEMPTS = 5
+"""How often to try work that conflicts with other transactions."""
+_RETRY_INTERVAL = 0.1
 
 
 class Pooled(ABC, peewee.Database):
-    """What a database of peewee's needs so that its connections outlive the work, and end with the store."""
+    """A peewee database whose connections are reused until the store closes. To be mixed into one of peewee's."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._guard = threading.Lock()
@@ -43,7 +43,7 @@ class Pooled(ABC, peewee.Database):
 
     @abstractmethod
     def is_usable(self, connection: Any) -> bool:
-        """Whether more work can be done on CONNECTION, which nobody uses."""
+        """Whether an idle CONNECTION can be reused."""
 
     def _connect(self) -> Any:
         while connection := self._take():
@@ -62,7 +62,7 @@ class Pooled(ABC, peewee.Database):
             self._end(connection)
 
     def end(self) -> None:
-        """Close every connection: those that nobody uses now, and each other one when it is given back."""
+        """Close all idle connections now, and each busy one when it is given back."""
         with self._guard:
             self._ended = True
             idle, self._idle = self._idle, []
@@ -71,60 +71,60 @@ class Pooled(ABC, peewee.Database):
 
     def _take(self) -> Any:
         with self._guard:
-            if self._process != os.getpid():  # this is a fork, and what is open is its parent's
+            if self._process != os.getpid():  # after a fork, the open connections belong to the parent
                 self._inherited, self._idle, self._process = self._idle, [], os.getpid()
             return self._idle.pop() if self._idle else None
 
     @staticmethod
     def _end(connection: Any) -> None:
-        with suppress(Exception):  # it may be broken already, in whatever way its driver knows
+        with suppress(Exception):  # the connection may be broken, and each driver has errors of its own
             connection.close()
 
 
 class Engine(ABC):
-    """One database and what is peculiar to its kind; `sqlite` and `postgresql` have the two kinds."""
+    """One database. `sqlite` and `postgresql` define what differs between the two kinds."""
 
     types: ClassVar[Mapping[str, str]]
-    """What the migrations' words `text`, `real` and `id` (a number that is never given twice) are here."""
+    """The column types that migrations call `text`, `real` and `id`. An `id` is a number that is never reused."""
     remedy: ClassVar[str]
 
     def __init__(self, name: str, database: Pooled) -> None:
         self.name = name
-        """For messages: a path, or a URL without its password."""
+        """The path, or the URL without its password. For messages."""
         self.database = database
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._was_reached = False
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make what has to be there before the first connection."""
+        """Create what the first connection needs."""
 
     @abstractmethod
     def lock_schema(self) -> None:
-        """Wait until nobody else migrates, and keep others from it to the end of the transaction."""
+        """Lock the schema against other migrations until the transaction ends."""
 
     @abstractmethod
-    def take_turns(self) -> None:
-        """Wait until nobody else inserts or removes pods, and keep others from it to the end of the transaction."""
+    def lock_pods(self) -> None:
+        """Lock the pods against other inserts and deletes until the transaction ends."""
 
     @abstractmethod
     def lock_rows(self) -> None:
-        """Keep others from changing any row to the end of the transaction."""
+        """Lock all rows against changes until the transaction ends."""
 
     @abstractmethod
-    def continue_after(self, event: int) -> None:
-        """Give the next event a higher number than EVENT."""
+    def continue_after(self, id: int) -> None:
+        """Make sure that the next change gets a higher id than ID."""
 
     def is_lost(self, error: Exception) -> bool:
-        """Whether ERROR means that the connection is gone, or could not be made."""
+        """Whether ERROR means that the connection was lost or could not be opened."""
         return False
 
-    def is_taken(self, error: Exception) -> bool:
-        """Whether ERROR means that others were just making their connections, and this one's turn will come."""
+    def is_busy(self, error: Exception) -> bool:
+        """Whether ERROR means that others are just connecting, so that another attempt will succeed."""
         return False
 
     def is_contended(self, error: Exception) -> bool:
-        """Whether the work that ended with ERROR may just have met others, and may succeed when it is done again."""
+        """Whether ERROR means a conflict with another transaction, so that another attempt may succeed."""
         return False
 
     def close(self) -> None:
@@ -132,22 +132,22 @@ class Engine(ABC):
         self.database.end()
 
     def sql(self, statement: str) -> None:
-        """Execute STATEMENT, in which {text}, {real} and {id} stand for the types."""
+        """Execute STATEMENT. {text}, {real} and {id} in it stand for the column types."""
         self.execute(statement.format_map(self.types))
 
     def execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
-        """The cursor of STATEMENT, which is this kind's own SQL."""
+        """Execute STATEMENT, in the SQL of this kind of database. Returns its cursor."""
         return self.database.execute_sql(statement, parameters)  # type: ignore[no-untyped-call]
 
     def run(self, work: Callable[[], T]) -> T:
-        """What WORK returns: one statement, which may be executed twice if the connection is lost on the way."""
-        return self._persistently(work)
+        """Run WORK, one statement, and return its result. Runs it again if the connection is lost."""
+        return self._retry(work)
 
     def transaction(self, work: Callable[[], T], *, repeatable: bool = True) -> T:
-        """What WORK returns, all of which is done or nothing.
+        """Run WORK in a transaction and return its result.
 
-        It begins anew if the connection is lost, but for one case: where it is not REPEATABLE and the loss hides
-        whether it was committed, a StoreError says so.
+        Runs it again if the connection is lost. Raises StoreError if it is not REPEATABLE and the connection was lost
+        during the commit, so that nobody knows whether it was committed.
         """
 
         def whole() -> T:
@@ -160,11 +160,11 @@ class Engine(ABC):
             self._commit(repeatable)
             return result
 
-        return self._persistently(whole)
+        return self._retry(whole)
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Whatever goes wrong with the database inside is a StoreError that names it."""
+        """Raise a database error from the block as a StoreError that names the database."""
         try:
             yield
         except LfgpodsError:
@@ -181,37 +181,37 @@ class Engine(ABC):
             self._undo()
             if lost and not repeatable:
                 raise StoreError(
-                    f"the connection to the database {self.name} was lost while something was written down; it is not "
-                    "known whether it is there",
+                    f"the connection to the database {self.name} was lost during a write; "
+                    "it is not known whether the write was committed",
                     "Try again.",
                 ) from error
             raise
 
     def _undo(self) -> None:
-        with suppress(peewee.PeeweeException):  # nothing is left to undo where the database is gone, or did it itself
+        with suppress(peewee.PeeweeException):  # the connection is gone, or the database has rolled back itself
             self.database.rollback()
 
-    def _persistently(self, work: Callable[[], T]) -> T:
-        deadline = time.monotonic() + PATIENCE
+    def _retry(self, work: Callable[[], T]) -> T:
+        deadline = time.monotonic() + RECONNECT_TIMEOUT
         with self._slots:
             for attempt in itertools.count(1):
                 try:
-                    return self._once(work)
+                    return self._attempt(work)
                 except _LostError as lost:
                     if attempt > 1 and time.monotonic() > deadline:
                         raise lost.error from None
                 except _ContendedError as contended:
-                    if attempt == ATTEMPTS:
+                    if attempt == MAX_ATTEMPTS:
                         raise contended.error from None
                 if attempt > 1:
-                    threading.Event().wait(_PAUSE)
+                    threading.Event().wait(_RETRY_INTERVAL)
         raise AssertionError("attempts do not end")
 
-    def _once(self, work: Callable[[], T]) -> T:
+    def _attempt(self, work: Callable[[], T]) -> T:
         try:
             self.database.connect()
         except peewee.PeeweeException as error:
-            if self.is_taken(error) or (self._was_reached and self.is_lost(error)):
+            if self.is_busy(error) or (self._was_reached and self.is_lost(error)):
                 raise _LostError(error) from error
             raise
         self._was_reached = True
@@ -227,17 +227,17 @@ class Engine(ABC):
             self.database.close()
 
 
-class _AgainError(Exception):
-    """ERROR, after which another attempt is worth it."""
+class _RetryableError(Exception):
+    """An error after which another attempt may succeed."""
 
     def __init__(self, error: peewee.PeeweeException) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class _LostError(_AgainError):
+class _LostError(_RetryableError):
     pass
 
 
-class _ContendedError(_AgainError):
+class _ContendedError(_RetryableError):
     pass

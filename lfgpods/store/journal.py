@@ -1,4 +1,4 @@
-"""What is done, written down: the intent before, the outcome after, and what became of a pod that failed."""
+"""Record a change before it begins and again when it ends, and the state of a pod that failed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from lfgpods.core.owners import Owner
 from lfgpods.core.pod import Pod, State
 
 if TYPE_CHECKING:
-    from lfgpods.store import Store
+    from lfgpods.store.store import Store
 
 log = logging.getLogger("lfgpods")
 
 
 @contextmanager
 def record_change(store: Store, action: Action, owner: Owner | None, detail: str = "") -> Iterator[None]:
-    """Write the event down before what is done, and its outcome after. Raises StoreError before anything is done."""
-    event = store.begin(action, owner, detail)
+    """Record the change that the block makes, and how the block ends.
+
+    Raises StoreError before the block runs if the change cannot be recorded.
+    """
+    change = store.begin(action, owner, detail)
     log.info("%s of %s begins %s", action, owner or "everything", detail)
     error, interrupted = "", True
     try:
@@ -34,12 +37,12 @@ def record_change(store: Store, action: Action, owner: Owner | None, detail: str
     finally:
         log.info("%s of %s: %s", action, owner or "everything", error or ("interrupted" if interrupted else "done"))
         with log_store_errors():
-            store.finish(event, error, interrupted=interrupted)
+            store.finish(change, error, interrupted=interrupted)
 
 
 @contextmanager
 def record_failure(store: Store, intent: Pod) -> Iterator[None]:
-    """Write down why the pod that INTENT describes is not there, where that is known."""
+    """If the block fails, save INTENT with the reason: as failed, or unchanged if the time limit was reached."""
     try:
         yield
     except TimeLimitError as error:
@@ -53,7 +56,7 @@ def record_failure(store: Store, intent: Pod) -> Iterator[None]:
 
 
 def save(store: Store, pod: Pod) -> Pod:
-    """POD, written to the store, with the time of its last use from there."""
+    """Save POD. Returns it with the recorded time of its last use. Only logs a StoreError."""
     with log_store_errors():
         store.remember(pod)
         found = store.find(pod.owner)
@@ -63,7 +66,7 @@ def save(store: Store, pod: Pod) -> Pod:
 
 @contextmanager
 def log_store_errors() -> Iterator[None]:
-    """For what is remembered of something that is done: that it cannot be written down does not undo it."""
+    """Log a StoreError instead of raising it: what was done on the host stays done."""
     try:
         yield
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""Rows of the store and what they stand for: pods and events."""
+"""Pods and changes, to and from rows of the database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lfgpods.core.owners import Owner, OwnerKind
 from lfgpods.core.pod import Pod, ServicePort, State
 from lfgpods.core.spec import PodSpec
 
-PATIENCE = 3600
-"""Seconds for which a change without an outcome counts as running, where its process cannot be asked for."""
+ASSUMED_RUNNING = 3600
+"""How long a change without an outcome counts as running if its process cannot be seen from here, in seconds."""
 
 
 def row_of(pod: Pod, host: str, moment: str) -> dict[str, Any]:
-    """What is written of POD on HOST at MOMENT."""
+    """The row of POD on HOST, updated at MOMENT."""
     service = {"name": pod.service_name, "ip": pod.cluster_ip, "ports": [asdict(port) for port in pod.ports]}
     return {
         "host": host,
@@ -59,7 +59,7 @@ def pod_of(row: dict[str, Any]) -> Pod:
     )
 
 
-def event_of(row: dict[str, Any]) -> Change:
+def change_of(row: dict[str, Any]) -> Change:
     kind, id = row["owner_kind"], row["owner_id"]
     return Change(
         id=row["id"],
@@ -79,5 +79,5 @@ def _without_outcome(row: dict[str, Any]) -> Outcome:
     alive = processes.is_alive(row["process"])
     if alive is None:
         age = datetime.now(UTC) - datetime.fromisoformat(row["started_at"])
-        alive = age.total_seconds() < PATIENCE
+        alive = age.total_seconds() < ASSUMED_RUNNING
     return Outcome.RUNNING if alive else Outcome.INTERRUPTED

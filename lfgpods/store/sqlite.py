@@ -1,4 +1,4 @@
-"""The store in an SQLite file. One process writes at a time; the others wait for it."""
+"""SQLite. One process writes at a time; the others wait."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import peewee
 from lfgpods.store.engine import Engine, Pooled
 
 BUSY_TIMEOUT = 30
-"""Seconds to wait for others that write."""
+"""How long to wait for other writers, in seconds."""
 
 
 class SqliteEngine(Engine):
-    """The database in the file PATH, which is made, readable by its owner only, if it is missing."""
+    """The database in the file PATH. Creates a missing file with mode 0600."""
 
     types: ClassVar = {"text": "TEXT", "real": "REAL", "id": "INTEGER PRIMARY KEY AUTOINCREMENT"}
     remedy = "Check that its folder is writable and its disk not full, or set LFGPODS_DATABASE to another file."
@@ -27,27 +27,27 @@ class SqliteEngine(Engine):
             timeout=BUSY_TIMEOUT,
             lock_type="IMMEDIATE",
             pragmas={"journal_mode": "wal", "foreign_keys": 1, "synchronous": "normal"},
-            check_same_thread=False,  # threads use a connection one after another
+            check_same_thread=False,  # threads take turns with a connection
         )
         super().__init__(path, database)
 
     def prepare(self) -> None:
         path = Path(self.name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # to open and close one that is in use would drop this process's locks on it
+        with suppress(FileExistsError):  # closing an existing file would drop the locks that this process has on it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
-    def is_taken(self, error: Exception) -> bool:
-        """The first of all connections makes a new file one with a write-ahead log, and nobody waits for that."""
+    def is_busy(self, error: Exception) -> bool:
+        """The first connection switches a new file to WAL mode; SQLite does not wait for that, whatever the timeout."""
         return "database is locked" in str(error)
 
     def lock_schema(self) -> None:
-        """A transaction is the only one that writes, from its beginning."""
+        """Nothing to do: a transaction is the only writer from its beginning (BEGIN IMMEDIATE)."""
 
-    take_turns = lock_rows = lock_schema
+    lock_pods = lock_rows = lock_schema
 
-    def continue_after(self, event: int) -> None:
-        """AUTOINCREMENT never goes back."""
+    def continue_after(self, id: int) -> None:
+        """Nothing to do: AUTOINCREMENT never reuses an id."""
 
 
 class _Database(Pooled, peewee.SqliteDatabase):

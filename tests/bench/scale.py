@@ -17,8 +17,8 @@ from lfgpods.core.owners import names_of
 from lfgpods.kube.labels import selector
 from lfgpods.kube.lists import PagedList
 from lfgpods.pods.reader import _KINDS as LISTED
-from lfgpods.store import Store
-from lfgpods.store.schema import EventRow
+from lfgpods.store.schema import ChangeRow
+from lfgpods.store.store import Store
 from tests.bench import api_server, owners
 from tests.bench.ground import Ground, program
 from tests.bench.measuring import Row, alternate, compare, contender, peak_memory
@@ -139,7 +139,7 @@ def _store(ground: Ground, folder: Path, pod: Pod) -> list[Row]:
         samples = alternate(
             [
                 contender("find one of 100,000 rows", lambda: _there(store.find(next(asked)))),
-                contender("history of one of 100,000 rows", lambda: _there(store.events(next(asked)))),
+                contender("history of one of 100,000 rows", lambda: _there(store.changes(next(asked)))),
                 contender("what is unfinished of one of 100,000", lambda: store.unfinished(next(asked))),
             ],
             ground.rounds,
@@ -156,11 +156,11 @@ def _fill(store: Store, every: Sequence[Owner], pod: Pod) -> None:
     store.finish(event)
 
     def write() -> None:
-        values = EventRow.select().where(EventRow.id == event).dicts().execute(store._database)[0]
+        values = ChangeRow.select().where(ChangeRow.id == event).dicts().execute(store._database)[0]
         del values["id"]
         for start in range(0, len(every), 50):
             batch = [{**values, "owner_id": owner.id} for owner in every[start : start + 50]]
-            EventRow.insert_many(batch).execute(store._database)
+            ChangeRow.insert_many(batch).execute(store._database)
 
     store._engine.transaction(write)
 

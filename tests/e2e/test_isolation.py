@@ -18,7 +18,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.real
 
 SMALL = Request(memory="64Mi", memory_requests="8Mi", cpu="500m", cpu_requests="5m")
-SERVE = "echo hello > index.html && nohup httpd -f -p 8080 -h /workspace >/dev/null 2>&1 &"
+SERVE = "echo hello > index.html && httpd -p 8080 -h /workspace"
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_a_failed_login_fails_for_every_caller_that_waited_for_it(home: Path, ke
 @pytest.fixture
 def noticed_within(monkeypatch: pytest.MonkeyPatch) -> float:
     """The limit for noticing a silent peer, with heartbeats at a fifth of their time: what is not beats is the same."""
-    whole = heartbeat.HEARTBEAT_INTERVAL * (heartbeat.MISSED_HEARTBEATS + 1)
+    whole = heartbeat.HEARTBEAT_INTERVAL * (heartbeat.MAX_SILENT_HEARTBEATS + 1)
     monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL", heartbeat.HEARTBEAT_INTERVAL / 5)
     return NOTICED_WITHIN - whole * 4 / 5
 
@@ -219,7 +219,7 @@ def test_a_quiet_command_and_a_slow_upload_are_not_taken_for_silence(
 ) -> None:
     """At a fifth of the real beat: an upload that takes several times as long as silence may."""
     monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL", heartbeat.HEARTBEAT_INTERVAL / 5)
-    patience = heartbeat.HEARTBEAT_INTERVAL * (heartbeat.MISSED_HEARTBEATS + 1)
+    patience = heartbeat.HEARTBEAT_INTERVAL * (heartbeat.MAX_SILENT_HEARTBEATS + 1)
     with Throttle(sshd.port, rate=200_000) as throttle:
         (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{throttle.port} {public(sshd.host_key)}\n")
         slow = replace(settings(home, sshd, key_file=key), port=throttle.port)

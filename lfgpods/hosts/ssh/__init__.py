@@ -1,4 +1,4 @@
-"""A host over SSH. Only this package imports fabric and paramiko, and only it handles their errors."""
+"""A host over SSH. The only package that imports Fabric and paramiko, and the only one that handles their errors."""
 
 from __future__ import annotations
 

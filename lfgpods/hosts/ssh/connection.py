@@ -1,4 +1,4 @@
-"""Log in over SSH, through gateways where ssh_config names them. Every hop's host key is checked first."""
+"""Logs in. Checks the host key of every hop before anything passes through it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 DEFAULT_USER, DEFAULT_PORT = "root", 22
 CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 12.0
-"""Limit in seconds for each of: the banner, the key exchange, the reply to a key."""
+"""For the banner, for the key exchange and for the answer to a key, each, in seconds."""
 CHANNEL_TIMEOUT = 15.0
-BANNER_PAUSES = (0.3, 1.0)
-"""Seconds to wait before logging in again, after sshd dropped a connection because of MaxStartups."""
+BANNER_RETRY_DELAYS = (0.3, 1.0)
+"""When to retry an sshd that dropped the connection because too many clients log in at once (MaxStartups)."""
 BANNER_DROPPED_WITHIN = 3.0
 UNACKNOWLEDGED_TIMEOUT = 9.0
-UNSENT_LIMIT = 128 << 10
-"""Bytes that may queue in the socket. Anything sent during an upload waits behind at most this much."""
+MAX_UNSENT = 128 << 10
+"""Bytes that may wait in the socket, so that other messages do not queue behind a long upload."""
 
 _GATEWAYS = {"proxyjump", "proxycommand"}
 
 
-class Direct:
-    """A connection without gateways. Behaves like fabric.Connection, but spares the import of Fabric."""
+class DirectConnection:
+    """A connection without a gateway, with the interface of Fabric's, so that Fabric need not be loaded."""
 
     gateway = None
 
@@ -55,10 +55,10 @@ class Direct:
         self.connect_kwargs: dict[str, Any] = {"key_filename": ssh_config.get("identityfile", [])}
         self.client = paramiko.SSHClient()
         self.transport: Any = None
-        """The transport of the last `open`. It outlives the client, so callers can still ask how it ended."""
+        """The transport of the last `open`. Stays here after the client has dropped it."""
 
     def open(self) -> None:
-        # Also limits the key exchange: paramiko's own limit covers only its first packet.
+        # The timeout limits the key exchange: paramiko's own limit ends with the first packet.
         self.client.connect(self.host, self.port, self.user, timeout=LOGIN_TIMEOUT, **self.connect_kwargs)
         self.transport = self.client.get_transport()
 
@@ -66,11 +66,11 @@ class Direct:
         self.client.close()
 
 
-Connection: TypeAlias = "fabric.Connection | Direct"
+Connection: TypeAlias = "fabric.Connection | DirectConnection"
 
 
 def log_in(settings: SshSettings) -> Connection:
-    """Return an open connection, through the gateways that ssh_config names. Raises HostError."""
+    """An open connection, through the gateways in ssh_config if there are any. Raises HostError."""
     key = load_private_key(settings)
     trusted = load_trusted_keys(settings)
     connection = _configured(settings)
@@ -85,14 +85,14 @@ def log_in(settings: SshSettings) -> Connection:
 def hang_up(connection: Connection) -> None:
     """Close a connection, open or not, without waiting for the peer."""
     if _is_connection(connection.gateway):
-        hang_up(connection.gateway)  # first: closing a channel through it could block
-    with contextlib.suppress(Exception):  # the connection may be broken already
+        hang_up(connection.gateway)  # first: closing a channel through an open gateway may block
+    with contextlib.suppress(Exception):  # it may be broken already
         connection.close()
-        connection.client.close()  # Fabric does not close the transport of a refused login
+        connection.client.close()  # Fabric does not know the transport of a refused login
 
 
 def _is_connection(gateway: object) -> bool:
-    """Whether GATEWAY is a host to log in to, not a ProxyCommand and not None."""
+    """Whether a gateway is a host to log in to, not a ProxyCommand and not None."""
     return gateway is not None and not isinstance(gateway, str)
 
 
@@ -102,7 +102,7 @@ def _configured(settings: SshSettings) -> Connection:
         found = ssh_config.lookup(settings.host)
         direct = found.get("proxyjump", "").lower() == "none"
         if _is_plain_name(settings.host) and (direct or not _GATEWAYS & found.keys()):
-            return Direct(settings, found)
+            return DirectConnection(settings, found)
 
         import fabric
 
@@ -116,22 +116,22 @@ def _configured(settings: SshSettings) -> Connection:
             gateway=False if direct else None,
         )
     except (ValueError, LookupError, RecursionError, OSError, paramiko.SSHException) as error:
-        raise config_error(f"cannot be used for {settings.host}: {error}") from error
+        raise config_error(f"it cannot be used for {settings.host}: {error}") from error
 
 
 def _is_plain_name(host: str) -> bool:
-    """Whether HOST is a bare name; Fabric splits off a user or port."""
+    """Whether HOST contains no user and no port. Fabric parses those."""
     return "@" not in host and host.count(":") != 1
 
 
 def _open(connection: Connection, settings: SshSettings, key: paramiko.PKey | None, trusted: TrustedKeys) -> None:
-    """Open the gateway first, then the connection. Checks the host key of each."""
+    """Open a connection, after its gateways. Checks the host key of each."""
     if _is_connection(connection.gateway):
         _open(connection.gateway, settings, key, trusted)
     trusted.install(connection.client)
     connection.client.set_missing_host_key_policy(UnknownHostKeyPolicy(settings, trusted))
     options = _login_options(connection, settings, key)
-    for pause in (*BANNER_PAUSES, None):
+    for delay in (*BANNER_RETRY_DELAYS, None):
         start = time.monotonic()
         try:
             if not connection.gateway:
@@ -142,9 +142,9 @@ def _open(connection: Connection, settings: SshSettings, key: paramiko.PKey | No
         except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
             connection.client.close()
             dropped = "banner" in str(error) and time.monotonic() - start < BANNER_DROPPED_WITHIN
-            if pause is None or not dropped:
+            if delay is None or not dropped:
                 raise translated(error, f"{connection.host}:{connection.port}", connection.user) from error
-            threading.Event().wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads callers
+            threading.Event().wait(delay * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads callers out
     connection.transport.watch()
 
 
@@ -170,7 +170,7 @@ def _transport(sock: object, **options: object) -> WatchedTransport:
     transport = WatchedTransport(sock, **options)
     transport.handshake_timeout = LOGIN_TIMEOUT
     security = transport.get_security_options()
-    # Prefer GCM: a cipher with a separate MAC doubles the work of both ends.
+    # GCM first: a separate checksum would take both ends as long as all the rest.
     security.ciphers = sorted(security.ciphers, key=lambda cipher: "gcm" not in cipher)
     return transport
 
@@ -184,11 +184,11 @@ def _readable(files: str | Sequence[str]) -> list[str]:
 
 
 def _socket(host: str, port: int) -> socket.socket:
-    """Open a TCP connection that sends at once, queues little, and fails if data stays unacknowledged."""
+    """A TCP connection that sends at once, queues little, and breaks when the peer stops acknowledging."""
     connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_TIMEOUT * 1000))
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
     return connected

@@ -1,4 +1,4 @@
-"""Turn the errors of paramiko and sockets into HostErrors that say what to do."""
+"""Turns the errors of paramiko and of sockets into HostErrors with a cause and a remedy."""
 
 from __future__ import annotations
 
@@ -6,70 +6,65 @@ import socket
 
 import paramiko
 
-from lfgpods.core.errors import HostError
+from lfgpods.core.errors import HostError, HostUnreachableError
 
-_REACH = "Check K8S_SSH_HOST and K8S_SSH_PORT, that the host is up, and that no firewall blocks the connection."
+_REACH = "Check K8S_SSH_HOST and K8S_SSH_PORT, that the host is up, and that no firewall blocks the way."
 
 _WRONG_PASSPHRASE = ("checkints do not match", "Bad password", "Invalid key")
 
 
 def translated(error: Exception, host: str, user: str) -> HostError:
-    """Return the HostError for ERROR on a connection to HOST (`name:port`)."""
+    """The HostError for ERROR, which came up on the way to HOST (`name:port`)."""
     if isinstance(error, HostError):
         return error
     if isinstance(error, paramiko.BadHostKeyException):
         return HostError(
             f"the host key of {host} has changed: it is now {error.key.get_name()} {error.key.fingerprint}",
-            "Someone may be intercepting the connection. If the host was reinstalled, remove its old key from "
-            f"known_hosts, with accept-new the one in lfgpods' data folder: ssh-keygen -R {_known_as(host)}",
+            "Someone may be listening in. If the host was reinstalled, remove its old line from known_hosts "
+            f"(accept-new keeps one in lfgpods' data folder): ssh-keygen -R {_known_as(host)}",
             code="host_key_changed",
         )
     if isinstance(error, paramiko.PasswordRequiredException) or any(text in str(error) for text in _WRONG_PASSPHRASE):
         return HostError(
-            "a private key in ~/.ssh needs a passphrase, or the given one is wrong",
-            "Set or correct K8S_SSH_KEY_PASSPHRASE, or use another key with K8S_SSH_KEY_FILE.",
+            "a private key in ~/.ssh cannot be opened with this passphrase",
+            "Set or correct K8S_SSH_KEY_PASSPHRASE, or name another key with K8S_SSH_KEY_FILE.",
             code="wrong_passphrase",
         )
     if isinstance(error, paramiko.AuthenticationException) and "timeout" not in str(error).lower():
         return _login_refused(host, user)
     if isinstance(error, socket.gaierror):
-        return HostError(
-            f"the name of the Kubernetes host {host} cannot be resolved", "Check K8S_SSH_HOST.", code="host_unreachable"
-        )
+        return HostUnreachableError(f"the name of the Kubernetes host {host} is not known", "Check K8S_SSH_HOST.")
     if isinstance(error, paramiko.ChannelException):
-        return HostError(
-            f"the Kubernetes host {host} cannot be reached through its ProxyJump host: {error.text}",
-            _REACH,
-            code="host_unreachable",
+        return HostUnreachableError(
+            f"the Kubernetes host {host} cannot be reached through its ProxyJump host: {error.text}", _REACH
         )
     if not isinstance(error, paramiko.SSHException) or isinstance(error, paramiko.AuthenticationException):
         timed_out = isinstance(error, TimeoutError | paramiko.AuthenticationException)
         reason = "no answer in time" if timed_out else _one_line(error)
-        return HostError(f"the Kubernetes host {host} cannot be reached: {reason}", _REACH, code="host_unreachable")
+        return HostUnreachableError(f"the Kubernetes host {host} cannot be reached: {reason}", _REACH)
     if "No authentication methods" in str(error):
         return _login_refused(host, user)
     if "No existing session" in str(error):
-        what = f"the Kubernetes host {host} cannot be reached: the key exchange timed out"
-        return HostError(what, _REACH, code="host_unreachable")
+        what = f"the Kubernetes host {host} cannot be reached: it did not finish the key exchange in time"
+        return HostUnreachableError(what, _REACH)
     if "banner" in str(error):
-        return HostError(
+        return HostUnreachableError(
             f"{host} does not answer as an SSH server",
-            "Check K8S_SSH_PORT. An sshd with too many logins at once (MaxStartups) does this too; then try again.",
-            code="host_unreachable",
+            "Check K8S_SSH_PORT; a server with too many logins at once (MaxStartups) answers this way too.",
         )
-    return HostError(f"the SSH connection to {host} failed: {_one_line(error)}", _REACH, code="host_lost")
+    return HostUnreachableError(f"the SSH connection to {host} failed: {_one_line(error)}", _REACH, code="host_lost")
 
 
 def _known_as(host: str) -> str:
-    """Return the known_hosts name of `name:port`."""
+    """The name of `name:port` in known_hosts."""
     name, _, port = host.rpartition(":")
     return name if port == "22" else f"'[{name}]:{port}'"
 
 
 def _login_refused(host: str, user: str) -> HostError:
     return HostError(
-        f"{host} refuses the SSH key of {user}",
-        "Check K8S_SSH_USERNAME and K8S_SSH_KEY_FILE; the account's authorized_keys must list the public key.",
+        f"{host} does not accept the login of {user} with this key",
+        "Check K8S_SSH_USERNAME and K8S_SSH_KEY_FILE; the account's authorized_keys must hold the public key.",
         code="login_refused",
     )
 

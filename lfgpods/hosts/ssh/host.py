@@ -1,7 +1,7 @@
-"""A host over SSH. Each command has its own channel on one of a few connections.
+"""A host over SSH: each command runs in a channel of its own, on one of a few connections.
 
-Fabric opens the connections that need a gateway. Commands run on raw channels, because Fabric's runner decodes and
-alters their output. A command that may have run is never retried.
+Fabric connects, through the gateways in ssh_config. Commands run on raw channels, because Fabric's runner decodes,
+rescans and replaces the output. Never retries a command that may have run.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from lfgpods.core.scripts import load_script
 from lfgpods.core.settings import SshSettings
 from lfgpods.hosts.ssh.connection import log_in
 from lfgpods.hosts.ssh.errors import translated
-from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, Pool
+from lfgpods.hosts.ssh.pool import CHANNELS, CONNECTIONS, ConnectionPool
 from lfgpods.hosts.ssh.process import SshProcess
 
-# Prints a token on both streams first. Output before the token comes from the login shell's start-up files.
+# Prints a token on both streams first: everything before it came from the start-up files of the login shell.
 _RUN = 'echo "$0"; echo "$0" >&2; exec "$@"'
 
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # without a handler it prints tracebacks
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # without a handler, paramiko prints tracebacks
 
 
 class SshHost:
-    """The Kubernetes host over SSH. Connects with the first command; thread-safe."""
+    """The Kubernetes host over SSH. Connects with the first command. Safe for many threads."""
 
     def __init__(self, settings: SshSettings, *, access_host: str | None = None, context: str | None = None) -> None:
-        """CONTEXT is kubectl's context. Here it only tells clusters on the same host apart."""
+        """CONTEXT is part of the host's name, as a host can have several clusters. kubectl gets it elsewhere."""
         self._settings = settings
         self._context = context
         self._access_host = access_host
-        self._pool = Pool(self.name, partial(log_in, settings))
+        self._pool = ConnectionPool(self.name, partial(log_in, settings))
 
     @property
     def name(self) -> str:

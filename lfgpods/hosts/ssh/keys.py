@@ -1,6 +1,6 @@
-"""SSH keys: the private key to log in with, and the host keys to trust.
+"""The private key for the login, and the host keys to trust.
 
-The user's known_hosts is read, never written. accept-new appends to a file in lfgpods' data folder.
+Never writes to the user's known_hosts: accept-new appends to a file of lfgpods' own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _KEY_TYPES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECD
 
 
 def load_private_key(settings: SshSettings) -> paramiko.PKey | None:
-    """Return the private key of the settings, or None to try the agent and the default keys.
+    """The private key in the settings, or None to try the agent and the default keys.
 
-    Loads the certificate beside the key file (`-cert.pub`) too. Raises HostError.
+    Includes the certificate beside the key file (`-cert.pub`), if there is one. Raises HostError.
     """
     if settings.key_string:
         return _parsed(settings.key_string, settings.key_passphrase, "K8S_SSH_KEY_STRING")
@@ -51,7 +51,7 @@ def load_private_key(settings: SshSettings) -> paramiko.PKey | None:
 
 
 def load_certified_key(files: Sequence[str], certificate: str, passphrase: str | None) -> paramiko.PKey | None:
-    """Return the first of the key FILES that matches CERTIFICATE, with the certificate loaded; or None."""
+    """The first of the key FILES that CERTIFICATE belongs to, with the certificate loaded; None if there is none."""
     path = os.path.expanduser(certificate)
     try:
         named = PublicBlob.from_file(path)
@@ -60,14 +60,14 @@ def load_certified_key(files: Sequence[str], certificate: str, passphrase: str |
     for file in files:
         key = _try_types(Path(file).read_text(errors="replace"), passphrase)
         if isinstance(key, paramiko.PKey) and _public_part(key) in named.key_blob:
-            with contextlib.suppress(ValueError):  # the certificate is of another type
+            with contextlib.suppress(ValueError):  # a key of another type
                 key.load_certificate(path)
                 return key
     return None
 
 
 def _public_part(key: paramiko.PKey) -> bytes:
-    """Return the public key without the name of its type, as certificates contain it."""
+    """The part of a public key that its certificate repeats: everything after the name of the type."""
     return key.asbytes()[4 + len(key.get_name()) :]
 
 
@@ -78,7 +78,7 @@ def _parsed(text: str, passphrase: str | None, where: str) -> paramiko.PKey:
     if _try_types(text, None) is not _ENCRYPTED:
         raise HostError(
             f"{where} does not hold a private key",
-            "Give the complete text of an OpenSSH or PEM private key (ed25519, ECDSA or RSA).",
+            "Give the whole text of an OpenSSH or PEM private key (ed25519, ECDSA or RSA).",
             code="key_invalid",
         )
     if passphrase:
@@ -98,7 +98,7 @@ _ENCRYPTED = object()
 
 
 def _try_types(text: str, passphrase: str | None) -> object:
-    """Return the key, _ENCRYPTED if it needs a passphrase, or None."""
+    """The key, _ENCRYPTED if it needs a passphrase, or None if TEXT is not a key."""
     found: object = None
     for key_type in _KEY_TYPES:
         try:
@@ -112,7 +112,7 @@ def _try_types(text: str, passphrase: str | None) -> object:
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """Trusted host names with their keys, and the revoked keys of known_hosts."""
+    """Host names with their keys, and the keys that known_hosts marks as revoked."""
 
     entries: tuple[tuple[str, paramiko.PKey], ...]
     revoked: frozenset[bytes]
@@ -124,20 +124,21 @@ class TrustedKeys:
 
 
 def load_trusted_keys(settings: SshSettings) -> TrustedKeys:
-    """Read known_hosts of the user (or the file in the settings), of the system, and of lfgpods.
+    """Read the known_hosts of the user (or the one in the settings), of the system, and of lfgpods.
 
-    Skips lines that paramiko cannot load, such as certificate authorities. Raises HostError.
+    Ignores lines that paramiko cannot load, among them certificate authorities: those hosts stay untrusted. Raises
+    HostError if the file in the settings is missing.
     """
     own = settings.known_hosts or Path.home() / ".ssh" / "known_hosts"
     if settings.known_hosts and not own.is_file():
         raise HostError(
             f"the known hosts file {own} does not exist",
-            f"Correct K8S_SSH_KNOWN_HOSTS, or make it: ssh-keyscan {_scan(settings.host, settings.port)} >> {own}",
+            f"Correct K8S_SSH_KNOWN_HOSTS, or create it: ssh-keyscan {_scan(settings.host, settings.port)} >> {own}",
             code="host_key_unknown",
         )
     entries: list[tuple[str, paramiko.PKey]] = []
     revoked: set[bytes] = set()
-    for path in (settings.accepted_host_keys, _SYSTEM_KNOWN_HOSTS, own):  # for each name the last entry wins
+    for path in (settings.accepted_host_keys, _SYSTEM_KNOWN_HOSTS, own):  # the last entry for a name wins
         with contextlib.suppress(OSError):
             for line in path.read_text(errors="replace").splitlines():
                 _read_line(line.strip(), entries, revoked)
@@ -166,7 +167,7 @@ def _scan(host: str, port: int | None) -> str:
 
 
 def _host_and_port(name: str) -> tuple[str, int | None]:
-    """Split a known_hosts name, `host` or `[host]:port`."""
+    """The host and port of a name in known_hosts: `host` or `[host]:port`."""
     if not name.startswith("["):
         return name, None
     host, _, port = name[1:].rpartition("]:")
@@ -174,7 +175,7 @@ def _host_and_port(name: str) -> tuple[str, int | None]:
 
 
 class UnknownHostKeyPolicy(paramiko.MissingHostKeyPolicy):
-    """Refuses unknown hosts. With accept-new, records their keys instead."""
+    """Refuses an unknown host key. With accept-new, records the key instead."""
 
     def __init__(self, settings: SshSettings, trusted: TrustedKeys) -> None:
         self._settings = settings
@@ -184,14 +185,14 @@ class UnknownHostKeyPolicy(paramiko.MissingHostKeyPolicy):
         if key.asbytes() in self._trusted.revoked:
             raise HostError(
                 f"the host key of {hostname} is marked as revoked in known_hosts",
-                "Do not connect. Ask the administrator of the host.",
+                "Do not connect; ask the administrator of the host.",
                 code="host_key_changed",
             )
         if not self._settings.accept_new_host_keys:
             known_hosts = self._settings.known_hosts or "~/.ssh/known_hosts"
             raise HostError(
                 f"the host key of {hostname} is not known ({key.get_name()} {key.fingerprint})",
-                f"Verify the fingerprint, then: ssh-keyscan {_scan(*_host_and_port(hostname))} >> {known_hosts}; "
+                f"Compare it with the host's, then: ssh-keyscan {_scan(*_host_and_port(hostname))} >> {known_hosts}; "
                 "or set K8S_SSH_HOST_KEY_POLICY=accept-new.",
                 code="host_key_unknown",
             )

@@ -1,4 +1,4 @@
-"""A command on an SSH channel. Reads stdout and stderr at the same time."""
+"""A command on an SSH channel, with stdout and stderr apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 65536
 
 
 class SshProcess:
-    """A command on its own channel."""
+    """A command on a channel of its own."""
 
     def __init__(self, channel: paramiko.Channel, token: bytes, host: str, release: Callable[[], None]) -> None:
         self._channel = channel
@@ -26,8 +26,8 @@ class SshProcess:
         self._stdout = _Preamble(token)
         self._stderr = _Preamble(token)
         self.exit_code: int | None = None
-        # Not channel.fileno(): paramiko may write to its pipe while close() closes it, which breaks the whole
-        # connection or hits another file with the same descriptor (paramiko's issue 2271).
+        # Not the pipe of channel.fileno(): paramiko may write to it while close() closes it. That ends the whole
+        # connection, or writes to another file with the same descriptor (paramiko issue 2271).
         self._has_output = threading.Event()
         channel.in_buffer.set_event(self._has_output)
         channel.in_stderr_buffer.set_event(self._has_output)
@@ -36,7 +36,7 @@ class SshProcess:
         deadline = time.monotonic() + timeout
         channel = self._channel
         while True:
-            self._has_output.clear()  # before recv, so that later data sets it again
+            self._has_output.clear()  # output that arrives from here on sets it again
             raw_out = channel.recv(_CHUNK) if channel.recv_ready() else b""
             raw_err = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
             if not raw_out and not raw_err:
@@ -54,7 +54,7 @@ class SshProcess:
         try:
             self._channel.sendall(data)
         except LOST as error:
-            raise BrokenPipeError(f"the command on {self._host} accepts no more input") from error
+            raise BrokenPipeError(f"the command on {self._host} takes no more input") from error
 
     def close_stdin(self) -> None:
         with contextlib.suppress(*LOST):
@@ -84,15 +84,15 @@ class SshProcess:
         if self._stdout.missing and self._stderr.missing and self.exit_code is not None:
             said = " ".join((self._stdout.held + self._stderr.held).decode(errors="replace").split())[-200:]
             raise HostError(
-                f"the login shell on {self._host} does not run commands" + (f": {said}" if said else ""),
-                "Give the account an ordinary shell, and remove any exit from its start-up files.",
+                f"the login shell on {self._host} runs no commands" + (f": {said}" if said else ""),
+                "Give the account a plain shell, and start-up files that do not end it.",
                 code="login_shell",
             )
         return Output(ended=True)
 
 
 class _Preamble:
-    """Drops everything in a stream up to and including the token's line."""
+    """Drops everything in a stream up to and including the line of the token."""
 
     def __init__(self, token: bytes) -> None:
         self._token = token

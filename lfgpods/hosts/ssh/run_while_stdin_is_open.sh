@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a command, without stdin, and kills it when stdin ends: when lfgpods closes the channel, or the connection is lost.
 #
-#   $0      token, printed on both streams first: what a login shell's start-up files print before it is not the answer
+#   $0      token, printed on both streams first: everything before it came from the start-up files of the login shell
 #   $1 ...  the command
 
 echo "$0"; echo "$0" >&2

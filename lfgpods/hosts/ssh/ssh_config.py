@@ -1,4 +1,4 @@
-"""Read ssh_config as OpenSSH does, with its `Include` files, which Fabric and paramiko ignore."""
+"""Reads ssh_config as OpenSSH does, with `Include`, which Fabric and paramiko ignore."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lfgpods.core.errors import HostError
 
 SYSTEM = Path("/etc/ssh/ssh_config")
 MAX_INCLUDE_DEPTH = 16
-"""OpenSSH's limit for nested includes."""
+"""As OpenSSH."""
 
 
 def load_ssh_config() -> paramiko.SSHConfig:
-    """Return the user's and the system's ssh_config. Skips a missing or unreadable file.
+    """The user's and the system's ssh_config. Ignores a missing or unreadable file.
 
-    Raises HostError for a file that OpenSSH would refuse too.
+    Raises HostError for anything that OpenSSH refuses too.
     """
     config = paramiko.SSHConfig()
     for path in (Path.home() / ".ssh" / "config", SYSTEM):
@@ -31,21 +31,21 @@ def load_ssh_config() -> paramiko.SSHConfig:
 
 
 def config_error(reason: str) -> HostError:
-    """Return the HostError for an ssh_config that cannot be used."""
+    """The HostError for an invalid ssh_config."""
     return HostError(
-        f"ssh_config is invalid: {' '.join(reason.split())}",
-        "Correct the file. To see how OpenSSH reads it: ssh -G HOST",
+        f"your ssh_config is invalid: {' '.join(reason.split())}",
+        "Correct the file; ssh -G HOST shows what OpenSSH makes of it.",
         code="ssh_config",
     )
 
 
 def _expanded(path: Path, folder: Path, outer: tuple[str, ...] = (), depth: int = 0) -> Iterator[str]:
-    """Yield the lines of a file, with each `Include` replaced by the lines of its files.
+    """The lines of a file, with included files expanded in place.
 
-    OUTER are the conditions around the `Include` of this file. They apply to each of its blocks too.
+    OUTER are the conditions under which the file is included. They apply to each of its blocks too.
     """
     if depth > MAX_INCLUDE_DEPTH:
-        raise config_error(f"{path} includes itself, or is nested too deeply")
+        raise config_error(f"{path} includes itself, or is included too deeply")
     block = outer
     for line in _lines(path, required=depth > 0):
         setting = paramiko.SSHConfig.SETTINGS_REGEX.match(line)

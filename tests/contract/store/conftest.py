@@ -1,4 +1,4 @@
-"""Each test of the store's contract runs on each kind of database, under the same name."""
+"""Every test of the store's contract runs on each kind of database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def postgresql(postgres: Server) -> Iterator[PostgresqlDatabase]:
-    """A database on the server, which the test may restart."""
+    """A database on a server that the test may restart."""
     database = PostgresqlDatabase(postgres)
     yield database
     database.close()

@@ -1,4 +1,4 @@
-"""The kinds of database on which the store's contract is tried."""
+"""The databases that the store's contract runs on."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[3]
 
 
 class Database(ABC):
-    """One database, empty at first. What is opened here is closed at the end of the test."""
+    """One database, empty at first. Closes the stores it opened when the test ends."""
 
     kind: str
     scans: tuple[str, ...]
-    """What a plan says of a step that takes the longer the more rows there are."""
+    """Words in a query plan for a step that reads every row."""
 
     def __init__(self, place: str) -> None:
         self.place = place
-        """What LFGPODS_DATABASE is set to."""
+        """The value of LFGPODS_DATABASE."""
         self._opened: list[Store] = []
 
     def open(self, host: str = "host") -> Store:
@@ -38,7 +38,7 @@ class Database(ABC):
             store.close()
 
     def python(self, code: str, *arguments: str) -> subprocess.Popen[str]:
-        """A process that runs CODE, with the place of this database as its first argument."""
+        """A process that runs CODE with this database's path or URL as its first argument."""
         return subprocess.Popen(
             [sys.executable, "-c", code, self.place, *arguments],
             env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -46,7 +46,7 @@ class Database(ABC):
 
     @abstractmethod
     def ask(self, *statements: str) -> list[tuple[Any, ...]]:
-        """What the last of STATEMENTS gives, without the store."""
+        """The rows of the last of STATEMENTS, asked without the store."""
 
     @abstractmethod
     def tables(self) -> set[str]:
@@ -58,11 +58,11 @@ class Database(ABC):
 
     @abstractmethod
     def content(self) -> bytes:
-        """Everything that is written in the database."""
+        """All bytes of the database."""
 
     @abstractmethod
     def plan(self, store: Store, sql: str, parameters: Any) -> list[str]:
-        """The steps in which STORE would execute SQL, if it can do without a scan."""
+        """The plan of SQL in STORE, one step each; without a scan if there is another way."""
 
 
 class SqliteDatabase(Database):
@@ -114,7 +114,7 @@ class PostgresqlDatabase(Database):
         return repr([self.ask(f"SELECT * FROM {table}") for table in self.tables()]).encode()
 
     def plan(self, store: Store, sql: str, parameters: Any) -> list[str]:
-        # With so few rows a scan is the fastest; what is asked is whether there is another way at all.
+        # With so few rows a scan is fastest. Forbid it, to see whether there is another way.
         engine = store._engine
 
         def explain() -> list[str]:

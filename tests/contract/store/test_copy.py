@@ -1,4 +1,4 @@
-"""One database copied to another: all of it, proven, or nothing."""
+"""A copy of a database: complete and verified, or nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rows(database: Database) -> list[list[tuple[object, ...]]]:
     ]
 
 
-def test_every_row_arrives_as_it_is_and_numbers_go_on(
+def test_every_row_is_copied_unchanged_and_ids_continue(
     database: Database, target: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copying, "_BATCH", 2)
@@ -54,18 +54,18 @@ def test_every_row_arrives_as_it_is_and_numbers_go_on(
     assert rows(target) == before == rows(database)
     store = target.open()
     assert store.all() == database.open().all()
-    assert [event.id for event in store.events()] == [2]
+    assert [change.id for change in store.changes()] == [2]
     assert store.begin(Action.CREATE, POD.owner) == 4
 
 
-def test_an_empty_one_is_copied_too(database: Database, target: Database) -> None:
+def test_an_empty_database_is_copied_too(database: Database, target: Database) -> None:
     database.open()
     assert copy(database.place, target.place).pods == 0
     assert target.open().begin(Action.CREATE, POD.owner) == 1
 
 
 @pytest.mark.parametrize("fill", [lambda store: store.remember(ODD), lambda store: store.begin(Action.SYNC, None)])
-def test_a_target_that_holds_anything_is_left_alone(
+def test_a_target_that_is_not_empty_is_left_alone(
     fill: Callable[[object], object], database: Database, target: Database
 ) -> None:
     filled(database)
@@ -77,10 +77,12 @@ def test_a_target_that_holds_anything_is_left_alone(
     assert rows(target) == before
 
 
-def test_a_copy_that_differs_is_no_copy(database: Database, target: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_differs_is_rolled_back(
+    database: Database, target: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(database)
 
-    def spoil(engine: Engine, event: int) -> None:
+    def spoil(engine: Engine, id: int) -> None:
         engine.execute("UPDATE pods SET reason = 'spoilt' WHERE namespace = 'conv-odd'")
 
     monkeypatch.setattr(Engine, "continue_after", spoil)
@@ -91,7 +93,7 @@ def test_a_copy_that_differs_is_no_copy(database: Database, target: Database, mo
     assert rows(target) == [[], []]
 
 
-def test_what_cannot_be_copied_is_one_clear_error(database: Database, tmp_path: Path) -> None:
+def test_a_source_or_target_that_cannot_be_used_is_one_clear_error(database: Database, tmp_path: Path) -> None:
     database.open()
     for source, target, expected in (
         (str(tmp_path / "none.db"), database.place, StoreError),
@@ -105,7 +107,7 @@ def test_what_cannot_be_copied_is_one_clear_error(database: Database, tmp_path: 
     assert not (tmp_path / "none.db").exists()
 
 
-def test_the_command_line_says_what_was_copied_and_no_password(
+def test_the_command_line_reports_the_copy_and_shows_no_password(
     database: Database, target: Database, empty_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     filled(database)

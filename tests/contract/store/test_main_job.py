@@ -1,4 +1,4 @@
-"""The whole of lfgpods, on each kind of database."""
+"""The main job on each kind of database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.store.databases import Database
 ROOT = Path(__file__).parents[3]
 
 
-def test_pods_are_made_used_listed_and_rebuilt(
+def test_pods_are_created_used_listed_and_rebuilt_by_sync(
     database: Database, empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setenv("LFGPODS_HOST", "embedded")
@@ -43,7 +43,7 @@ def test_pods_are_made_used_listed_and_rebuilt(
     assert database.connections() == 0
 
 
-def test_four_processes_get_one_pod_and_each_its_own_results(
+def test_four_processes_share_one_pod_and_each_gets_its_own_results(
     database: Database, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LFGPODS_HOST", "embedded")

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is restarted, gone, frozen, or refuses: what is acknowledged is there, the rest is an error."""
+"""PostgreSQL restarts, stops, freezes or refuses: acknowledged writes are kept, everything else is an error."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from lfgpods import store as stores
 from lfgpods.cli import main
 from lfgpods.core.changes import Action, Outcome
 from lfgpods.core.errors import SettingsError, StoreError
 from lfgpods.core.owners import Owner
 from lfgpods.core.settings import load_settings
 from lfgpods.core.text import masked
-from lfgpods.store import Store, engine, postgresql
+from lfgpods.store import engine, postgresql
+from lfgpods.store import store as stores
+from lfgpods.store.store import Store
 from tests import postgres
 from tests.contract.store.databases import PostgresqlDatabase
 from tests.samples import POD
@@ -47,9 +48,7 @@ def restartable(own_server: postgres.Server) -> Iterator[PostgresqlDatabase]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_server_that_was_restarted_meanwhile_is_connected_to_again(
-    restartable: PostgresqlDatabase, how: signal.Signals
-) -> None:
+def test_the_store_reconnects_after_a_server_restart(restartable: PostgresqlDatabase, how: signal.Signals) -> None:
     store = restartable.open()
     store.remember(POD)
     began = store.begin(Action.CREATE, POD.owner)
@@ -59,12 +58,10 @@ def test_a_server_that_was_restarted_meanwhile_is_connected_to_again(
     assert store.find(POD.owner) == POD
     restartable.server.restart(how)
     assert store.begin(Action.UPDATE, POD.owner) > began
-    assert [event.outcome for event in store.events()] == [Outcome.RUNNING, Outcome.DONE]
+    assert [event.outcome for event in store.changes()] == [Outcome.RUNNING, Outcome.DONE]
 
 
-def test_a_call_waits_for_a_server_that_is_being_restarted(
-    restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_waits_for_a_restarting_server(restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     store = restartable.open()
     store.remember(POD)
     restartable.server.stop()
@@ -85,7 +82,7 @@ def test_a_call_waits_for_a_server_that_is_being_restarted(
 
 
 def cut_at(word: str, restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Have the server end the connection right before the next statement that begins with WORD is sent."""
+    """Make the server close the connection right before the next statement that begins with WORD is sent."""
     cut: list[str] = []
     execute = psycopg.Cursor.execute
 
@@ -100,31 +97,31 @@ def cut_at(word: str, restartable: PostgresqlDatabase, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("word", ["BEGIN", "INSERT", "DELETE"])
-def test_a_transaction_that_was_cut_is_done_again_as_a_whole(
+def test_a_transaction_that_lost_its_connection_runs_again_as_a_whole(
     word: str, restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = restartable.open()
-    monkeypatch.setattr(stores, "PRUNED_EVERY", 1)
+    monkeypatch.setattr(stores, "PRUNE_INTERVAL", 1)
     cut = cut_at(word, restartable, monkeypatch)
     began = store.begin(Action.CREATE, POD.owner)
     assert len(cut) == 1
-    assert [event.id for event in store.events()] == [began]
+    assert [event.id for event in store.changes()] == [began]
 
 
-def test_an_event_whose_commit_was_cut_is_not_written_twice(
+def test_a_change_that_lost_its_connection_in_the_commit_is_not_written_twice(
     restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = restartable.open()
     cut = cut_at("COMMIT", restartable, monkeypatch)
-    with pytest.raises(StoreError, match="not known whether it is there"):
+    with pytest.raises(StoreError, match="not known whether the write was committed"):
         store.begin(Action.CREATE, POD.owner)
     assert len(cut) == 1
-    assert store.events() == []
+    assert store.changes() == []
     store.begin(Action.CREATE, POD.owner)
-    assert len(store.events()) == 1
+    assert len(store.changes()) == 1
 
 
-def test_pods_whose_commit_was_cut_are_remembered_again(
+def test_pods_that_lost_their_connection_in_the_commit_are_saved_again(
     restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = restartable.open()
@@ -141,7 +138,7 @@ from dataclasses import replace
 from lfgpods.core.errors import StoreError
 from lfgpods.core.changes import Action
 from lfgpods.core.owners import Owner
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 from tests.samples import POD
 
 store, me = Store(sys.argv[1], "host"), sys.argv[2]
@@ -162,7 +159,7 @@ store.close()
 """
 
 
-def test_eight_processes_lose_nothing_while_the_server_is_restarted_under_them(restartable: PostgresqlDatabase) -> None:
+def test_eight_processes_lose_nothing_while_the_server_restarts(restartable: PostgresqlDatabase) -> None:
     workers = [restartable.python(WORKER, str(n)) for n in range(8)]
     with contextlib.ExitStack() as all_of_them:
         for worker in workers:
@@ -182,21 +179,21 @@ def test_eight_processes_lose_nothing_while_the_server_is_restarted_under_them(r
     assert [worker.returncode for worker in workers] == [0] * 8
     lines = [line for lines in told for line in lines]
     errors = [line for line in lines if line.startswith("error")]
-    assert all("is not known" in line for line in errors), errors  # the one thing that cannot be done again
+    assert all("is not known" in line for line in errors), errors  # the one write that cannot be repeated
     acknowledged = [line.split() for line in lines if not line.startswith("error")]
     assert len(acknowledged) + len(errors) == 8 * 50
     store = restartable.open()
-    done = {event.id: event for event in store.events(limit=10_000)}
+    done = {event.id: event for event in store.changes(limit=10_000)}
     for number, id in acknowledged:
         event = done[int(number)]
         assert (event.owner, event.outcome) == (Owner.project(id), Outcome.DONE)
     assert {pod.owner.id for pod in store.all()} >= {id for _, id in acknowledged}
 
 
-def test_a_server_that_is_gone_is_one_clear_error_within_the_limits(
+def test_a_stopped_server_is_one_clear_error_within_the_limits(
     restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PATIENCE", 0.3)
+    monkeypatch.setattr(engine, "RECONNECT_TIMEOUT", 0.3)
     store = restartable.open()
     restartable.server.stop()
     try:
@@ -214,9 +211,9 @@ def test_a_server_that_is_gone_is_one_clear_error_within_the_limits(
         assert "\n" not in refused.value.message
 
 
-def test_a_server_that_froze_is_given_up(restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "SILENCE", 0.4)
-    monkeypatch.setattr(engine, "PATIENCE", 0.3)
+def test_a_call_to_a_frozen_server_ends(restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "ANSWER_TIMEOUT", 0.4)
+    monkeypatch.setattr(engine, "RECONNECT_TIMEOUT", 0.3)
     monkeypatch.setitem(postgresql._DEFAULTS, "connect_timeout", ("PGCONNECT_TIMEOUT", 2))
     store = restartable.open()
     store.remember(POD)
@@ -230,7 +227,7 @@ def test_a_server_that_froze_is_given_up(restartable: PostgresqlDatabase, monkey
     assert store.find(POD.owner) == POD
 
 
-def test_what_others_hold_locked_is_waited_for_only_so_long(
+def test_a_lock_that_others_hold_is_waited_for_only_so_long(
     restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(postgresql._MILLISECONDS, "statement_timeout", 300)
@@ -246,7 +243,7 @@ def test_what_others_hold_locked_is_waited_for_only_so_long(
 def test_a_fork_leaves_the_connections_of_its_parent_alone(restartable: PostgresqlDatabase) -> None:
     code = """
 import os, sys
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 store = Store(sys.argv[1], "host")
 def served_by():
     return store._engine.run(lambda: store._engine.execute("SELECT pg_backend_pid()").fetchone()[0])
@@ -269,7 +266,7 @@ store.close()
         "postgresql://lfgpods:s3cret@h/db?nosuch=s3cret", "postgresql://lfgpods:%s3cret@h/db",
     ],
 )  # fmt: skip
-def test_a_url_that_is_wrong_is_one_clear_error_without_what_is_in_it(url: str) -> None:
+def test_a_malformed_url_is_one_clear_error_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Store(url, "host")
     assert "percent-encoded" in refused.value.hint
@@ -297,7 +294,7 @@ def test_no_password_shows_in_errors_logs_and_settings(
             restartable.ask("DROP TABLE events")
         assert main(["history", "-vv"]) == 1
         with pytest.raises(StoreError) as refused, closing(Store(url, "host")) as store:
-            store.events()
+            store.changes()
         texts.append("".join(traceback.format_exception(refused.value)))
     texts += [*capsys.readouterr(), (empty_folder / "data/lfgpods/lfgpods.log").read_text()]
     assert "password authentication failed" in texts[-1]
@@ -323,12 +320,12 @@ def test_the_password_may_come_from_elsewhere(
     Store(bare, "host").close()
 
 
-def test_without_psycopg_the_remedy_is_told(restartable: PostgresqlDatabase) -> None:
+def test_without_psycopg_the_error_says_how_to_install_it(restartable: PostgresqlDatabase) -> None:
     code = """
 import sys
 sys.modules["psycopg"] = None
 from lfgpods.core.errors import SettingsError
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 try:
     Store(sys.argv[1], "host")
 except SettingsError as error:

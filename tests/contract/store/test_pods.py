@@ -1,4 +1,4 @@
-"""What is remembered of pods."""
+"""The rows of pods."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from lfgpods import store as stores
 from lfgpods.core.changes import Action
 from lfgpods.core.errors import StoreError
 from lfgpods.core.owners import Owner
 from lfgpods.core.pod import State
-from lfgpods.store import engine, schema
-from lfgpods.store.engine import Engine
+from lfgpods.store import engine
+from lfgpods.store import store as stores
 from tests.contract.store.databases import Database
 from tests.samples import POD
 
@@ -30,7 +29,7 @@ def test_a_pod_comes_back_as_it_was(database: Database) -> None:
     assert database.open("other host").all() == []
 
 
-def test_the_name_of_a_pod_is_known_while_it_runs(database: Database) -> None:
+def test_the_store_names_the_pod_of_an_owner_while_it_runs(database: Database) -> None:
     store = database.open()
     assert store.running_pod(POD.owner) is None
     for status in State:
@@ -44,7 +43,7 @@ def test_the_name_of_a_pod_is_known_while_it_runs(database: Database) -> None:
     assert store.running_pod(POD.owner) is None
 
 
-def test_the_time_of_last_use_survives_what_is_learned_later(database: Database) -> None:
+def test_the_time_of_last_use_survives_a_later_save(database: Database) -> None:
     store = database.open()
     store.remember(POD)
     store.touch(POD.owner)
@@ -54,7 +53,7 @@ def test_the_time_of_last_use_survives_what_is_learned_later(database: Database)
     assert (found.status, bool(found.last_used_at)) == (State.STOPPED, True)
 
 
-def test_hundreds_are_remembered_and_forgotten_at_once_and_the_last_of_two_counts(database: Database) -> None:
+def test_hundreds_of_pods_are_saved_and_forgotten_at_once_and_the_last_duplicate_counts(database: Database) -> None:
     store = database.open()
     pods = [replace(POD, owner=Owner.project(f"{n:03}"), namespace=f"proj-{n:03}") for n in range(150)]
     store.touch(POD.owner)
@@ -73,7 +72,7 @@ def test_hundreds_are_remembered_and_forgotten_at_once_and_the_last_of_two_count
     assert store.all() == pods[149:]
 
 
-def test_forgetting_is_for_one_owner(database: Database) -> None:
+def test_forget_deletes_the_pod_of_one_owner_only(database: Database) -> None:
     store = database.open()
     other = replace(POD, owner=Owner.project("b"), namespace="proj-b")
     store.remember(POD, other)
@@ -81,14 +80,14 @@ def test_forgetting_is_for_one_owner(database: Database) -> None:
     assert store.all() == [other]
 
 
-def test_all_are_in_the_order_of_their_bytes(database: Database) -> None:
+def test_pods_are_sorted_by_the_bytes_of_their_namespace(database: Database) -> None:
     store = database.open()
     names = ["a-b", "a.b", "aB", "ab", "ä", "😀", "Z"]
     store.remember(*(replace(POD, owner=Owner.project(name), namespace=name) for name in names))
     assert [pod.namespace for pod in store.all()] == sorted(names, key=str.encode)
 
 
-def test_two_owners_never_have_one_namespace_and_nothing_of_the_attempt_stays(database: Database) -> None:
+def test_two_owners_never_share_a_namespace_and_a_failed_save_leaves_nothing(database: Database) -> None:
     store = database.open()
     store.remember(POD)
     thief = replace(POD, owner=Owner.project("thief"))
@@ -97,7 +96,7 @@ def test_two_owners_never_have_one_namespace_and_nothing_of_the_attempt_stays(da
     assert store.all() == [POD]
 
 
-def test_volumes_are_found_below_their_root_and_nowhere_else(database: Database) -> None:
+def test_volumes_are_found_below_their_root_only(database: Database) -> None:
     store = database.open()
     store.remember(replace(POD, volume="/mnt/a_b/[x]/proj"))
     assert store.has_volumes_in("/mnt/a_b/[x]")
@@ -109,38 +108,11 @@ def test_volumes_are_found_below_their_root_and_nowhere_else(database: Database)
     assert not database.open("other host").has_volumes_in("/mnt/a_b")
 
 
-def test_migrations_run_once_each_and_a_newer_schema_is_left_alone(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database.open().remember(POD)
-    ran: list[Engine] = []
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ran.append))
-    assert database.open().all() == [POD]
-    database.open()
-    assert len(ran) == 1
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="newer lfgpods"):
-        database.open()
-
-
-def test_a_migration_that_fails_leaves_nothing_behind(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(engine: Engine) -> None:
-        engine.sql("CREATE TABLE half (a TEXT)")
-        raise OSError("interrupted")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, fail))
-        with pytest.raises(StoreError, match="interrupted"):
-            database.open()
-    assert not {"half", "pods"} & database.tables()
-    assert database.open().all() == []
-
-
 WORKER = """
 import sys
 from dataclasses import replace
 from lfgpods.core.owners import Owner
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 from tests.samples import POD
 
 store, me = Store(sys.argv[1], "host"), sys.argv[2]
@@ -160,7 +132,7 @@ def test_eight_processes_open_a_new_database_and_lose_nothing(database: Database
     assert len(database.open().all()) == 8 * 25 + 1
 
 
-def test_what_several_remember_at_once_in_any_order_never_locks_them_out(database: Database) -> None:
+def test_concurrent_saves_in_any_order_never_deadlock(database: Database) -> None:
     pods = [replace(POD, owner=Owner.project(str(n)), namespace=str(n)) for n in range(60)]
     store = database.open()
 
@@ -174,7 +146,7 @@ def test_what_several_remember_at_once_in_any_order_never_locks_them_out(databas
     assert len(store.all()) == 60
 
 
-def test_threads_share_few_connections_which_end_with_the_store(database: Database) -> None:
+def test_threads_share_a_few_connections_that_close_with_the_store(database: Database) -> None:
     store = database.open()
     store.remember(POD)
     most = 0
@@ -193,11 +165,11 @@ def test_threads_share_few_connections_which_end_with_the_store(database: Databa
             thread.join(30)
         most = max(most, database.connections())
     assert 1 <= most <= engine.CONNECTIONS
-    store._engine.run(store.close)  # while one of them is in use
+    store._engine.run(store.close)  # while one connection is in use
     assert database.connections() == 0
 
 
-def test_every_query_has_its_index(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_query_uses_an_index(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     store = database.open()
     asked: dict[str, Any] = {}
     execute: Callable[..., Any] = store._database.execute_sql
@@ -207,11 +179,11 @@ def test_every_query_has_its_index(database: Database, monkeypatch: pytest.Monke
         return execute(sql, params)
 
     monkeypatch.setattr(store._database, "execute_sql", noted)
-    monkeypatch.setattr(stores, "PRUNED_EVERY", 1)
+    monkeypatch.setattr(stores, "PRUNE_INTERVAL", 1)
     began = store.begin(Action.CREATE, POD.owner)
     store.finish(began)
     for owner in (POD.owner, None):
-        store.events(owner)
+        store.changes(owner)
         store.unfinished(owner)
     store.remember(POD)
     store.find(POD.owner)

@@ -23,7 +23,7 @@ from lfgpods.kube.objects import read_object
 from lfgpods.pods.lock import PROCESS
 from lfgpods.pods.objects import owner_objects
 from lfgpods.pods.status import state_of
-from lfgpods.store import Store
+from lfgpods.store.store import Store
 from lfgpods.testing import embedded_host
 
 OWNER = Owner.project("my-app")

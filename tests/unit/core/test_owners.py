@@ -25,7 +25,7 @@ def test_a_valid_id_is_kept_as_it_is() -> None:
     assert names_of(Owner.conversation("42")).namespace == "conv-42"
 
 
-def test_ids_that_look_alike_stay_apart_and_readable() -> None:
+def test_similar_ids_get_different_readable_names() -> None:
     namespaces = {names_of(Owner.project(id)).namespace for id in ("My_App", "my-app", "my.app", "MY-APP", "my app")}
     assert len(namespaces) == 5
     assert all(namespace.startswith("proj-my-app") for namespace in namespaces)
@@ -47,7 +47,7 @@ def test_no_two_ids_share_a_namespace(several: list[str]) -> None:
     assert len({names_of(owner).namespace for owner in owners}) == len(owners)
 
 
-def test_the_name_of_one_id_is_not_an_id_that_takes_its_place() -> None:
+def test_an_id_that_looks_like_the_name_of_another_gets_a_name_of_its_own() -> None:
     hashed = names_of(Owner.project("My_App"))
     assert names_of(Owner.project(hashed.slug)) != hashed
 
@@ -58,16 +58,16 @@ def test_the_project_wins_over_the_conversation() -> None:
 
 
 @pytest.mark.parametrize("id", ["", "  ", "a\nb", "a\x1b[0m", "a\0", "x" * 257, "\ud800", "a\u2028b"])
-def test_an_id_that_names_nothing_is_refused(id: str) -> None:
+def test_an_invalid_id_is_refused(id: str) -> None:
     with pytest.raises(UsageError) as refused:
         resolve_owner(id, None)
     assert refused.value.code == "invalid_id"
 
 
-def test_no_owner_is_refused() -> None:
+def test_a_missing_owner_is_refused() -> None:
     with pytest.raises(UsageError, match="no owner"):
         resolve_owner(None, None)
 
 
-def test_an_owner_can_be_typed_as_it_is_shown() -> None:
+def test_an_owners_option_can_be_typed_as_shown() -> None:
     assert Owner.project("it's me").option == "--project-id 'it'\"'\"'s me'"

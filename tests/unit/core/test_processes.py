@@ -19,14 +19,14 @@ def child() -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", OURS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_this_process_is_itself_and_nobody_else() -> None:
+def test_this_process_recognizes_itself_only() -> None:
     assert processes.is_alive(processes.this_process()) is True
     boot, namespace, pid, ticks = processes.this_process().split(":")
     assert pid == str(os.getpid())
     assert processes.is_alive(f"{boot}:{namespace}:{pid}:{int(ticks) + 1}") is False
 
 
-def test_another_process_is_seen_to_end(child: subprocess.Popen[str]) -> None:
+def test_the_end_of_another_process_is_seen(child: subprocess.Popen[str]) -> None:
     with child:
         assert child.stdout is not None
         name = child.stdout.readline().strip()
@@ -50,23 +50,23 @@ def test_a_process_has_the_same_identity_for_itself_and_for_others(child: subpro
 @pytest.mark.parametrize(
     "name", ["", "x", ":::", "a:b:c:d", "1:2:3", f"{'9' * 5}:1:1:1", "unknown:1:00", "0:0:٣:1", "a\n:1:1:1"]
 )
-def test_of_what_is_not_from_here_nothing_is_known(name: str) -> None:
+def test_nothing_is_known_about_processes_elsewhere(name: str) -> None:
     assert processes.is_alive(name) is None
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_another_boot_and_another_container_are_not_judged(part: int) -> None:
+def test_nothing_is_known_about_another_boot_or_another_container(part: int) -> None:
     parts = processes.this_process().split(":")
     parts[part] = "1234"
     assert processes.is_alive(":".join(parts)) is None
 
 
-def test_a_number_beyond_all_processes_is_nobody() -> None:
+def test_an_impossible_pid_is_not_alive() -> None:
     boot, namespace, *_ = processes.this_process().split(":")
     assert processes.is_alive(f"{boot}:{namespace}:{10**30}:1") is False
 
 
-def test_a_process_that_is_hidden_from_us_is_not_called_dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hidden_process_is_not_called_dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = processes.this_process().rsplit(":", 2)[0]
     (tmp_path / "self").symlink_to(str(os.getpid()))
     (tmp_path / "sys").symlink_to("/proc/sys")
@@ -77,7 +77,7 @@ def test_a_process_that_is_hidden_from_us_is_not_called_dead(monkeypatch: pytest
     assert processes.is_alive(f"{place}:{2**22 + 1}:1") is False
 
 
-def test_the_proc_of_another_namespace_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_proc_of_another_namespace_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = processes.this_process()
     (tmp_path / "self").symlink_to("1")
     monkeypatch.setattr(processes, "_PROC", tmp_path)
@@ -85,7 +85,7 @@ def test_the_proc_of_another_namespace_is_not_believed(monkeypatch: pytest.Monke
     assert processes.is_alive(real) is None
 
 
-def test_without_proc_a_process_is_still_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_proc_a_process_is_still_unique(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     elsewhere = processes.this_process()
     monkeypatch.setattr(processes, "_PROC", tmp_path / "nowhere")
     mine = processes.this_process()

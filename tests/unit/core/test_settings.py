@@ -28,7 +28,7 @@ def test_the_environment_wins_over_the_file(empty_folder: Path) -> None:
     assert (ssh.host, ssh.port, ssh.key_passphrase) == ("environment", 2222, "a$b${HOME}#c")
 
 
-def test_nothing_configured_says_what_to_set(empty_folder: Path) -> None:
+def test_without_any_settings_the_error_says_what_to_set(empty_folder: Path) -> None:
     with pytest.raises(SettingsError) as missing:
         load_settings({}).require_host()
     assert all(word in missing.value.hint for word in ("K8S_SSH_HOST", "local", "embedded"))
@@ -36,7 +36,7 @@ def test_nothing_configured_says_what_to_set(empty_folder: Path) -> None:
         load_settings({"LFGPODS_HOST": "ssh"}).require_ssh()
 
 
-def test_a_key_string_may_have_its_line_ends_written_out() -> None:
+def test_a_key_string_may_spell_its_newlines_as_backslash_n() -> None:
     ssh = load_settings({"K8S_SSH_HOST": "h", "K8S_SSH_KEY_STRING": "-----BEGIN\\nabc\\n-----END"}).require_ssh()
     assert ssh.key_string == "-----BEGIN\nabc\n-----END"
 
@@ -59,7 +59,7 @@ def test_no_secret_shows_in_a_repr() -> None:
         ("LFGPODS_NODE", "Two Words"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
+def test_an_invalid_value_is_an_error_that_names_the_setting(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as wrong:
         load_settings({"K8S_SSH_HOST": "h", name: value})
     assert name in wrong.value.message + wrong.value.hint
@@ -74,12 +74,12 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
         ("LFGPODS_RUNTIME_CLASS", "a b"),
     ],
 )
-def test_a_wrong_default_is_refused(name: str, value: str) -> None:
+def test_an_invalid_default_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match="default pod"):
         load_settings({name: value})
 
 
-def test_everything_that_hardens_is_on_unless_it_is_switched_off() -> None:
+def test_all_hardening_is_on_unless_switched_off() -> None:
     assert load_settings({}).hardening == Hardening()
     switched = {
         "LFGPODS_SERVICE_ACCOUNT_TOKEN": "1",
@@ -103,7 +103,7 @@ def test_everything_that_hardens_is_on_unless_it_is_switched_off() -> None:
     )
 
 
-def test_new_pods_are_restricted_where_nothing_else_is_allowed() -> None:
+def test_new_pods_are_restricted_if_the_cluster_allows_nothing_else() -> None:
     assert not load_settings({}).defaults.restricted
     assert load_settings({"LFGPODS_RESTRICTED": "1", "LFGPODS_RUNTIME_CLASS": "gvisor"}).defaults.restricted
     assert load_settings({"LFGPODS_POD_SECURITY": "restricted"}).defaults.restricted

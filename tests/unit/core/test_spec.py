@@ -77,7 +77,7 @@ def test_invalid_ports_are_refused(ports: tuple[int, ...]) -> None:
     assert refused.value.code == "invalid_port"
 
 
-def test_only_what_was_asked_for_by_name_can_differ() -> None:
+def test_only_named_values_can_differ() -> None:
     assert Request().differences(BASE) == ()
     asked = Request(image="python:3.12", cpu="2", storage_size="2Gi", ports=(1, 2))
     assert asked.differences(BASE) == (
@@ -88,14 +88,14 @@ def test_only_what_was_asked_for_by_name_can_differ() -> None:
     )
 
 
-def test_restriction_and_runtime_are_kept_unless_they_are_named() -> None:
+def test_restriction_and_runtime_stay_unless_named() -> None:
     special = replace(BASE, restricted=True, runtime_class="gvisor")
     assert Request().over(special) == special
     assert Request(restricted=False, runtime_class="").over(special) == BASE
     assert Request(restricted=True, runtime_class="gvisor").over(BASE) == special
 
 
-def test_restriction_and_runtime_that_are_otherwise_are_told() -> None:
+def test_a_different_restriction_or_runtime_is_a_difference() -> None:
     special = replace(BASE, restricted=True, runtime_class="gvisor")
     asked = Request(restricted=True, runtime_class="gvisor")
     assert asked.differences(special) == Request(restricted=False, runtime_class="").differences(BASE) == ()
@@ -112,7 +112,7 @@ def test_an_invalid_runtime_class_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [BASE, replace(BASE, restricted=True, runtime_class="kata.qemu")])
-def test_a_spec_comes_back_from_its_record(spec: PodSpec) -> None:
+def test_a_spec_is_read_back_from_its_record(spec: PodSpec) -> None:
     assert PodSpec.from_dict(json.loads(json.dumps(asdict(spec)))) == spec
 
 
@@ -132,11 +132,11 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
         ("restricted", True, "restricted"),
     ],
 )
-def test_a_namespace_is_as_strict_as_its_pod_can_stand(set_to: str, restricted: bool, level: str) -> None:
+def test_a_namespace_is_as_strict_as_its_pod_allows(set_to: str, restricted: bool, level: str) -> None:
     assert Hardening(pod_security=set_to).level(replace(BASE, restricted=restricted)) == level
 
 
-def test_the_keys_of_lfg_are_understood_and_others_refused() -> None:
+def test_the_keys_of_lfg_are_accepted_and_others_refused() -> None:
     request = request_from_limits("a", {"memory": "2Gi", "cpu": 2, "memory_requests": None})
     assert (request.memory, request.cpu, request.memory_requests) == ("2Gi", "2", None)
     with pytest.raises(UsageError, match="'mem'"):
@@ -155,14 +155,14 @@ def test_the_storage_class_is_a_difference_and_an_empty_name_means_a_folder() ->
     assert Request().over(of_class) == of_class
     assert Request(storage_class="").over(of_class) == BASE
     assert Request(storage_class="fast").over(BASE) == of_class
-    assert Request(storage_class="fast").differences(BASE) == ("storage is a folder of the host, not of class fast",)
+    assert Request(storage_class="fast").differences(BASE) == ("storage is a folder on the host, not of class fast",)
     assert Request(storage_class="slow").differences(of_class) == ("storage is of class fast, not of class slow",)
     assert Request().differences(of_class) == ()
     with pytest.raises(UsageError, match="storage class 'No Name'"):
         Request(storage_class="No Name").over(BASE)
 
 
-def test_what_was_written_down_is_read_again_and_a_folder_is_written_down_as_ever() -> None:
+def test_a_storage_class_is_recorded_and_a_folder_is_recorded_as_before() -> None:
     of_class = replace(BASE, storage_class="fast")
     assert PodSpec.from_dict(json.loads(json.dumps(of_class.as_dict()))) == of_class
     assert PodSpec.from_dict(json.loads(json.dumps(BASE.as_dict()))) == BASE

@@ -1,4 +1,4 @@
-"""What is taken out of text before anybody sees it."""
+"""Secrets and control characters are removed from text before anybody sees it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         "PASSWORD=SECRET-line\nmore",
     ],
 )
-def test_what_looks_like_a_secret_is_masked(given: str) -> None:
+def test_text_that_looks_like_a_secret_is_masked(given: str) -> None:
     shown = masked(given)
     assert "***" in shown
     for part in ("SECRET-line", "c2VjcmV0"):
@@ -71,7 +71,7 @@ def test_what_looks_like_a_secret_is_masked(given: str) -> None:
         "automountServiceAccountToken",
     ],
 )
-def test_what_is_none_stays(text: str) -> None:
+def test_text_that_is_no_secret_stays(text: str) -> None:
     assert masked(text) == text
 
 
@@ -82,16 +82,16 @@ def test_what_is_none_stays(text: str) -> None:
         "no marker\nc2VjcmV0LWxpbmUtb25l\nat all", "pa$$'w\"ord", repr("pa$$'w\"ord"), "db-pass is wrong", "db-pass",
     ],
 )  # fmt: skip
-def test_what_is_known_to_be_secret_is_masked_in_every_form(leak: str) -> None:
+def test_a_known_secret_is_masked_in_every_form(leak: str) -> None:
     mask([KEY, "hunter2-x", None, "", "pa$$'w\"ord", "postgresql://ada:db-pass@db/pods", "abc"])
     shown = masked(leak)
     for part in ("hunter2", "c2VjcmV0", 'w"ord', 'w\\"ord', "db-pass"):
         assert part not in shown
-    assert masked("abc ada pods") == "abc ada pods"  # what is too short would be found everywhere
+    assert masked("abc ada pods") == "abc ada pods"  # a secret that short would match everywhere
 
 
 @given(st.text())
-def test_one_line_is_one_line_and_can_be_kept(given: str) -> None:
+def test_one_line_returns_one_line_of_valid_utf_8(given: str) -> None:
     line = one_line(given * 20, 100)
     assert len(line) <= 100
     assert len(line.splitlines()) <= 1
@@ -101,5 +101,5 @@ def test_one_line_is_one_line_and_can_be_kept(given: str) -> None:
 @pytest.mark.parametrize(
     "given", ["a" * 300_000, "://a:" * 60_000, "password" * 40_000, "-----BEGIN PRIVATE KEY" * 9_000]
 )
-def test_long_text_takes_no_long_time(given: str) -> None:
+def test_masking_long_text_is_quick(given: str) -> None:
     masked(given)

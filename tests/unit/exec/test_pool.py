@@ -1,4 +1,4 @@
-"""A ShellPool keeps a few idle shells for later commands, and never makes a caller wait for an idle one."""
+"""The pool keeps shells for the next command, within limits, and no caller waits while a shell is idle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 
 class CountingHost(LocalHost):
-    """This machine as the host. Checks that at most CAPACITY processes run at once."""
+    """This machine, which allows at most CAPACITY processes at once."""
 
     def __init__(self, capacity: int | None = None) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class CountingHost(LocalHost):
         with self._lock:
             self.opened.append(process)
         limit = self.capacity
-        assert limit is None or eventually(lambda: self.running() <= limit)  # a closed process may take a moment to end
+        assert limit is None or eventually(lambda: self.running() <= limit)  # a closed one may still be ending
         return process
 
     def running(self) -> int:
@@ -45,7 +45,7 @@ class CountingHost(LocalHost):
 
 
 class Pods:
-    """A ShellPool whose pods all run on this machine."""
+    """A pool of shells in pods, all of which are this machine."""
 
     def __init__(self, folder: Path, *, capacity: int | None = None, idle_seconds: float = 60.0) -> None:
         fake = folder / "kubectl"
@@ -83,7 +83,7 @@ def test_the_next_command_starts_no_kubectl(make: Callable[..., Pods]) -> None:
     assert len(pods.host.opened) == 1
 
 
-def test_a_shell_serves_only_its_own_pod(make: Callable[..., Pods]) -> None:
+def test_a_shell_is_used_for_its_own_pod_only(make: Callable[..., Pods]) -> None:
     pods = make()
     for pod in ("a", "b", "a", "b"):
         pods.run("true", pod)
@@ -100,7 +100,7 @@ def test_a_shell_in_a_replaced_pod_is_closed(make: Callable[..., Pods]) -> None:
     assert len(pods.host.opened) == 2
 
 
-def test_a_shell_is_probed_while_its_caller_finds_the_pod_and_runs_nothing_without_one(
+def test_a_shell_answers_while_its_caller_looks_for_the_pod_and_takes_no_command_if_there_is_none(
     make: Callable[..., Pods],
 ) -> None:
     pods = make(capacity=1)
@@ -111,7 +111,7 @@ def test_a_shell_is_probed_while_its_caller_finds_the_pod_and_runs_nothing_witho
     assert pods.run("echo next") == b"next\n"
 
 
-def test_a_dead_shell_is_replaced_without_an_error(make: Callable[..., Pods]) -> None:
+def test_a_lost_shell_is_replaced_unnoticed(make: Callable[..., Pods]) -> None:
     pods = make()
     pods.run("true")
     pods.host.opened[0].close()
@@ -119,7 +119,7 @@ def test_a_dead_shell_is_replaced_without_an_error(make: Callable[..., Pods]) ->
     assert len(pods.host.opened) == 2
 
 
-def test_parallel_commands_have_a_shell_each_and_a_few_stay_open(make: Callable[..., Pods]) -> None:
+def test_simultaneous_commands_get_a_shell_each_and_a_few_of_them_are_kept(make: Callable[..., Pods]) -> None:
     pods = make()
     together = threading.Barrier(pool.MAX_IDLE + 4)
 
@@ -134,7 +134,7 @@ def test_parallel_commands_have_a_shell_each_and_a_few_stay_open(make: Callable[
     assert eventually(lambda: 0 < pods.host.running() <= pool.MAX_IDLE)
 
 
-def test_an_idle_shell_ends(make: Callable[..., Pods]) -> None:
+def test_an_idle_shell_is_closed_in_time(make: Callable[..., Pods]) -> None:
     pods = make(idle_seconds=0.2)
     pods.run("true")
     assert eventually(lambda: pods.host.running() == 0)

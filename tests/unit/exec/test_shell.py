@@ -1,4 +1,4 @@
-"""The script that runs in a pod, in each kind of shell. A fake kubectl runs it on this machine."""
+"""The script for the pod, in each shell that pods have. A fake kubectl runs it on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHELLS = [shell for shell in ("dash", "bash", "busybox sh") if shutil.which(shel
 
 
 class Pod:
-    """Runs commands as if in a pod whose `sh` is SHELL."""
+    """Runs commands as if in a pod with SHELL as its `sh`."""
 
     def __init__(self, folder: Path, shell: str) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Pod:
 
 @pytest.fixture
 def in_each_shell(tmp_path: Path) -> Callable[[Callable[[Pod], object]], None]:
-    """Run a check in all shells in parallel, for checks that wait for seconds."""
+    """Runs a check in every shell at once. For checks that wait for seconds."""
 
     def run(check: Callable[[Pod], object]) -> None:
         pods = [Pod(tmp_path / shell.split()[0], shell) for shell in SHELLS]
@@ -73,7 +73,7 @@ def pod(request: pytest.FixtureRequest, tmp_path: Path) -> Pod:
     return Pod(tmp_path, request.param)
 
 
-def test_streams_stay_separate_and_the_exit_code_is_the_commands(pod: Pod) -> None:
+def test_the_streams_stay_apart_and_the_exit_code_is_that_of_the_command(pod: Pod) -> None:
     assert pod.run("echo out; echo err >&2; exit 7") == (7, b"out\n", b"err\n")
     assert pod.run("true") == (0, b"", b"")
     assert pod.run("kill -9 $$")[0] == 137
@@ -101,13 +101,13 @@ def test_binary_data_passes_in_both_directions(pod: Pod) -> None:
     assert len(pod.run("head -c 5000000 /dev/zero")[1]) == 5_000_000
 
 
-def test_stdin_ends_at_its_last_byte(pod: Pod) -> None:
+def test_the_command_sees_the_end_of_its_stdin(pod: Pod) -> None:
     assert pod.run("cat; echo end")[1] == b"end\n"
     assert pod.run("cat; echo end", stdin=io.BytesIO(b""))[1] == b"end\n"
     assert pod.run("head -c 3; echo; echo more", stdin=io.BytesIO(b"x" * 3_000_000))[1] == b"xxx\nmore\n"
 
 
-def test_truncated_stdin_ends_the_command_before_it_sees_an_end_of_file(in_each_shell: InEachShell) -> None:
+def test_input_that_breaks_off_kills_the_command_before_it_sees_an_end(in_each_shell: InEachShell) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
@@ -122,7 +122,7 @@ def test_truncated_stdin_ends_the_command_before_it_sees_an_end_of_file(in_each_
     in_each_shell(check)
 
 
-def test_nonblocking_stdin_is_waited_for(pod: Pod) -> None:
+def test_non_blocking_input_is_waited_for(pod: Pod) -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     with os.fdopen(reader, "rb", buffering=0) as stdin:
@@ -138,7 +138,7 @@ def test_nonblocking_stdin_is_waited_for(pod: Pod) -> None:
         late.join()
 
 
-def test_a_time_limit_applies_while_the_reader_of_the_output_is_slow(in_each_shell: InEachShell) -> None:
+def test_a_time_limit_applies_while_a_sink_blocks(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pid = pod.folder / "pid"
 
@@ -156,12 +156,12 @@ def test_a_time_limit_applies_while_the_reader_of_the_output_is_slow(in_each_she
     reason="env cannot reset signals here",
 )
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox sh"])
-def test_a_command_can_be_interrupted_where_env_can_reset_signals(tmp_path: Path, shell: str) -> None:
+def test_a_command_can_be_interrupted_if_env_can_reset_signals(tmp_path: Path, shell: str) -> None:
     pod = Pod(tmp_path, shell)
     assert pod.run("trap 'echo caught; exit 9' INT; kill -INT $$; sleep 5")[:2] == (9, b"caught\n")
 
 
-def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_runs_in_its_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LFGPODS_WORKSPACE", "/usr")
     assert pod.run("pwd")[1] == b"/usr\n"
     assert pod.run("pwd", workdir=str(tmp_path))[1].decode() == f"{tmp_path}\n"
@@ -169,7 +169,7 @@ def test_the_working_directory(pod: Pod, tmp_path: Path, monkeypatch: pytest.Mon
         pod.run("pwd", workdir="/no/such")
 
 
-def test_a_time_limit_ends_a_command_that_does_not_read_its_stdin(in_each_shell: InEachShell) -> None:
+def test_a_time_limit_kills_a_command_that_does_not_read_its_input(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pid = pod.folder / "pid"
         with pytest.raises(TimeLimitError, match="ended after"):
@@ -180,7 +180,7 @@ def test_a_time_limit_ends_a_command_that_does_not_read_its_stdin(in_each_shell:
     in_each_shell(check)
 
 
-def test_a_time_limit_ends_the_process_group_and_keeps_the_output(in_each_shell: InEachShell) -> None:
+def test_a_time_limit_kills_the_process_group_and_keeps_the_output(in_each_shell: InEachShell) -> None:
     def check(pod: Pod) -> None:
         pids = pod.folder / "pids"
         line = f"echo begun; (trap '' TERM; echo $$ >> {pids}; exec sleep 60) & echo $! >> {pids}; sleep 60"
@@ -193,7 +193,7 @@ def test_a_time_limit_ends_the_process_group_and_keeps_the_output(in_each_shell:
     in_each_shell(check)
 
 
-def test_a_command_ends_when_its_caller_disconnects(in_each_shell: InEachShell) -> None:
+def test_a_command_is_killed_when_its_caller_is_gone(in_each_shell: InEachShell) -> None:
     class CallerIsGoneError(Exception):
         pass
 
@@ -209,7 +209,7 @@ def test_a_command_ends_when_its_caller_disconnects(in_each_shell: InEachShell) 
     in_each_shell(check)
 
 
-def test_a_background_process_survives_its_command(pod: Pod, tmp_path: Path) -> None:
+def test_a_process_left_in_the_background_lives_on(pod: Pod, tmp_path: Path) -> None:
     assert pod.run(f"sleep 60 > /dev/null 2>&1 & echo $! > {tmp_path}/pid")[0] == 0
     pid = (tmp_path / "pid").read_text().strip()
     assert is_running(pid)
@@ -235,7 +235,7 @@ def fake(tmp_path: Path, script: str) -> Pod:
 
 
 @pytest.mark.parametrize("code", [0, 1, 137])
-def test_without_a_trailer_there_is_no_result_whatever_the_exit_code(tmp_path: Path, code: int) -> None:
+def test_without_a_trailer_the_outcome_is_unknown_whatever_the_exit_code(tmp_path: Path, code: int) -> None:
     script = f'read -r script; read -r token; echo "$token start"; echo "$token start" >&2; echo some; exit {code}'
     pod = fake(tmp_path, script)
     with pytest.raises(OutcomeUnknownError, match="outcome unknown"):
@@ -243,20 +243,20 @@ def test_without_a_trailer_there_is_no_result_whatever_the_exit_code(tmp_path: P
     assert bytes(pod.stdout) == b"some\n"
 
 
-def test_an_end_without_a_start_or_an_error_is_an_unknown_outcome(tmp_path: Path) -> None:
+def test_an_end_without_a_start_and_without_an_error_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, "cat > /dev/null & exit 0").run("true")
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, "kill -9 $$").run("true")
 
 
-def test_truncated_streams_before_a_start_are_an_unknown_outcome(tmp_path: Path) -> None:
+def test_streams_that_break_off_before_a_start_are_unknown(tmp_path: Path) -> None:
     said = "error: error reading from error stream: websocket: close 1006 (abnormal closure): unexpected EOF"
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, f"read -r script; read -r token; echo '{said}' >&2; exit 1").run("true")
 
 
-def test_a_trailer_on_one_stream_only_is_no_result(tmp_path: Path) -> None:
+def test_a_trailer_on_one_stream_only_is_unknown(tmp_path: Path) -> None:
     script = 'read -r script; read -r token; echo "$token start" >&2; echo "$token 0" >&2; exit 0'
     with pytest.raises(OutcomeUnknownError):
         fake(tmp_path, script).run("true")
@@ -282,14 +282,14 @@ def test_a_command_that_kubectl_refuses_has_not_run(
     assert not isinstance(refused.value, OutcomeUnknownError)
 
 
-def test_a_long_command_that_kubectl_refuses_has_kubectls_reason(tmp_path: Path) -> None:
+def test_a_long_command_that_kubectl_refuses_fails_with_the_reason(tmp_path: Path) -> None:
     pod = fake(tmp_path, 'echo "The connection to the server 1.2.3.4:6443 was refused" >&2; exit 1')
     with pytest.raises(KubernetesError) as refused:
         pod.run("x" * 1_000_000)
     assert refused.value.code == "cluster_unreachable"
 
 
-def test_kubectls_own_messages_do_not_reach_the_commands_stderr(tmp_path: Path) -> None:
+def test_warnings_of_kubectl_do_not_reach_the_stderr_of_the_command(tmp_path: Path) -> None:
     pod = Pod(tmp_path, "sh")
     wrapped = (tmp_path / "kubectl").read_text().replace("shift 7", 'echo "Defaulted container c" >&2; shift 7')
     (tmp_path / "kubectl").write_text(wrapped)
@@ -309,12 +309,12 @@ WRONG = [Command(), Command("a", ("b",)), Command("a\0b"), Command(argv=("a", "\
 
 
 @pytest.mark.parametrize("command", WRONG)
-def test_an_invalid_command_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
+def test_an_impossible_command_is_refused_before_anything_runs(tmp_path: Path, command: Command) -> None:
     with pytest.raises(UsageError):
         fake(tmp_path, f"cat > {tmp_path}/said").run(command.line, *command.argv)
 
 
-def test_parallel_threads_get_their_own_results(tmp_path: Path) -> None:
+def test_many_threads_get_their_own_results(tmp_path: Path) -> None:
     results: dict[int, bytes] = {}
 
     pods = [Pod(tmp_path / str(n), "sh") for n in range(8)]

@@ -1,4 +1,4 @@
-"""A connection uses the settings, then ssh_config, and Fabric only for gateways."""
+"""A connection follows the settings, then ssh_config, and loads Fabric only for a gateway."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from lfgpods.core.settings import SshSettings, load_settings
 from lfgpods.hosts.ssh import connection
 from lfgpods.hosts.ssh import ssh_config as configuration
-from lfgpods.hosts.ssh.connection import Direct
+from lfgpods.hosts.ssh.connection import DirectConnection
 from lfgpods.hosts.ssh.heartbeat import WatchedTransport
 
 
 @pytest.fixture
 def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's ssh_config, which is empty. There is no system file."""
+    """The user's ssh_config, empty at first. There is no system-wide one."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(configuration, "SYSTEM", tmp_path / "none")
     (tmp_path / ".ssh").mkdir()
@@ -31,10 +31,10 @@ def settings(host: str, **more: str) -> SshSettings:
     return load_settings({"K8S_SSH_HOST": host, **more}, Path("no.env")).require_ssh()
 
 
-def test_ssh_config_supplies_what_the_settings_omit(ssh_config: Path) -> None:
+def test_ssh_config_applies_where_the_settings_are_silent(ssh_config: Path) -> None:
     ssh_config.write_text("Host kube\n  HostName 203.0.113.7\n  User somebody\n  Port 2222\n  IdentityFile /a/key\n")
     found = connection._configured(settings("kube"))
-    assert isinstance(found, Direct)
+    assert isinstance(found, DirectConnection)
     assert (found.host, found.user, found.port) == ("203.0.113.7", "somebody", 2222)
     assert found.connect_kwargs["key_filename"] == ["/a/key"]
     named = connection._configured(settings("kube", K8S_SSH_USERNAME="me", K8S_SSH_PORT="22"))
@@ -53,12 +53,12 @@ def test_ssh_config_supplies_what_the_settings_omit(ssh_config: Path) -> None:
         ("kube:2222", "", None),
     ],
 )
-def test_a_gateway_or_a_user_in_the_host_name_needs_fabric(
+def test_gateways_and_names_with_a_user_or_port_are_left_to_fabric(
     ssh_config: Path, host: str, lines: str, gateway: str | None
 ) -> None:
     ssh_config.write_text(f"Host kube\n  HostName 203.0.113.7\n  {lines}\n")
     found = connection._configured(settings(host))
-    assert isinstance(found, Direct) == (gateway is None and host == "kube")
+    assert isinstance(found, DirectConnection) == (gateway is None and host == "kube")
     assert found.host == "203.0.113.7"
     assert found.port == (2222 if host.endswith("2222") else 22)
     assert getattr(found.gateway, "host", found.gateway or None) == gateway
@@ -83,9 +83,9 @@ def test_a_closed_connection_still_tells_how_it_ended(ssh_config: Path) -> None:
     assert direct.transport is Client.transport
 
 
-def test_a_connection_closes_without_an_error_if_its_gateway_is_gone() -> None:
+def test_a_connection_closes_without_an_error_when_its_gateway_is_gone() -> None:
     class Channel:
-        """A channel through a gateway whose connection has ended."""
+        """A channel through a gateway, as paramiko's behaves when the connection below it has ended."""
 
         _closed = False
 

@@ -1,4 +1,4 @@
-"""Private keys and known_hosts files, with keys made by OpenSSH."""
+"""Keys and known_hosts files, with keys that OpenSSH made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keygen(path: Path, *options: str, passphrase: str = "") -> Path:
 
 
 @pytest.mark.parametrize("options", [("-t", "ed25519"), ("-t", "ecdsa"), ("-t", "rsa"), ("-t", "rsa", "-m", "PEM")])
-def test_all_common_key_types_load_with_and_without_a_passphrase(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_every_common_key_type_is_read_with_and_without_a_passphrase(tmp_path: Path, options: tuple[str, ...]) -> None:
     plain = load_private_key(settings(tmp_path, key_file=keygen(tmp_path / "plain", *options)))
     assert isinstance(plain, paramiko.PKey)
     protected = keygen(tmp_path / "protected", *options, passphrase="correct horse")
@@ -43,7 +43,7 @@ def test_all_common_key_types_load_with_and_without_a_passphrase(tmp_path: Path,
         assert "horse" not in str(refused.value) + refused.value.hint
 
 
-def test_a_certificate_beside_the_key_is_loaded(tmp_path: Path) -> None:
+def test_a_certificate_beside_the_key_is_sent_with_it(tmp_path: Path) -> None:
     authority, key = keygen(tmp_path / "ca"), keygen(tmp_path / "key")
     subprocess.run(["ssh-keygen", "-q", "-s", str(authority), "-I", "me", "-n", "root", f"{key}.pub"], check=True)
     loaded = load_private_key(settings(tmp_path, key_file=key))
@@ -55,7 +55,7 @@ def test_without_a_key_in_the_settings_the_agent_is_used(tmp_path: Path) -> None
     assert load_private_key(settings(tmp_path)) is None
 
 
-def test_every_kind_of_line_in_known_hosts_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_line_in_known_hosts_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     key = keygen(tmp_path / "host").with_suffix(".pub").read_text().split()
     other = keygen(tmp_path / "other").with_suffix(".pub").read_text().split()
@@ -79,7 +79,7 @@ def test_every_kind_of_line_in_known_hosts_is_read(tmp_path: Path, monkeypatch: 
     assert len(trusted.revoked) == 1
 
 
-def test_accept_new_writes_one_line_to_lfgpods_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accept_new_adds_one_line_to_the_file_of_lfgpods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     key = load_private_key(settings(tmp_path, key_file=keygen(tmp_path / "host")))
     assert key is not None
