@@ -26,7 +26,7 @@ class LocalHost:
     capacity = None
 
     def when_full(self, make_room: Callable[[], object]) -> None:
-        """Nothing to do: this host is never full."""
+        """Do nothing: there is no limit."""
 
     def open(self, argv: Sequence[str], *, ends_with_us: bool = False) -> LocalProcess:
         pipe = subprocess.PIPE
@@ -41,11 +41,11 @@ class LocalHost:
         return LocalProcess(child, ends_with_us)
 
     def close(self) -> None:
-        """Nothing to do: no connection is open."""
+        """Do nothing: no connection is open."""
 
 
 class LocalProcess:
-    """A child process, with stdout and stderr apart."""
+    """A child process and its streams."""
 
     def __init__(self, child: subprocess.Popen[bytes], ends_with_us: bool) -> None:
         self._child = child

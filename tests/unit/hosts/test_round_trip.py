@@ -184,7 +184,7 @@ def test_a_finished_step_keeps_its_result_if_the_host_is_lost(stderr_came: bool)
     first, second = send(CutHost(cut), step("true"), step("true"))
     assert (first.error is None) == stderr_came
     assert isinstance(second.error, HostError)
-    assert second.error.code == "host_lost"
+    assert (second.error.code, second.error.is_unreachable) == ("host_lost", True)
 
 
 def test_a_host_without_a_working_shell_is_an_error() -> None:

@@ -113,9 +113,9 @@ class Container:
     def exit_code(self) -> int | None:
         """The exit code of the first process, or None while it runs."""
         identity = self.identity()
-        if identity is None:
+        if identity is None and "child-pid" not in self._status():
             return None if self._config() else 137
-        if identity.is_alive:
+        if identity is not None and identity.is_alive:
             return None
         deadline = time.monotonic() + (0.2 if self._config().get("isolated") else 0.0)
         while (code := self._status().get("exit-code")) is None and time.monotonic() < deadline:
@@ -203,7 +203,7 @@ class Container:
             if not isolated and line:
                 os.write(status, json.dumps({"child-pid": int(line)}).encode())
                 line = child.stdout.readline()
-        if not line or self.identity() is None:
+        if not line or (self.identity() is None and "child-pid" not in self._status()):
             raise StartError(self.log.read_text(errors="replace").strip() or "the container exited at once")
 
     @property
