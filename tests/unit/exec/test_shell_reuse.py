@@ -78,8 +78,13 @@ def processes_like(shell: int) -> list[int]:
 
 
 def children_of(process: int) -> list[int]:
-    stats = [path.read_text(errors="replace").rpartition(")") for path in Path("/proc").glob("[0-9]*/stat")]
-    return [int(stat[0].split()[0]) for stat in stats if int(stat[2].split()[1]) == process]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            pid, _, rest = path.read_text(errors="replace").partition(" ")
+            if int(rest.rpartition(")")[2].split()[1]) == process:
+                found.append(int(pid))
+    return found
 
 
 @pytest.fixture(params=SHELLS)
