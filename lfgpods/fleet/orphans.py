@@ -88,27 +88,27 @@ class Inventory:
     instance: str | None = None
 
 
-def find_orphans(around: Inventory) -> list[Orphan]:
+def find_orphans(inventory: Inventory) -> list[Orphan]:
     """Return the orphans, by kind and name. Skips owners whose lock is held."""
-    leases = of_kind(around.objects, "Lease")
-    left = [lease for lease in leases if is_orphan(lease) or _age_of_lease(lease, around.now) > STALE_LEASE_SECONDS]
+    leases = of_kind(inventory.objects, "Lease")
+    left = [lease for lease in leases if is_orphan(lease) or _age_of_lease(lease, inventory.now) > STALE_LEASE_SECONDS]
     busy = {lease.metadata.name.removeprefix("lfgpods-") for lease in leases if lease not in left}
-    groups = group_by_namespace(obj for obj in around.objects if obj.kind != "Lease")
-    folders = {folder.name: folder for folder in around.folders}
-    remembered = {pod.namespace: pod for pod in around.remembered}
-    found = [_lock(lease, around.now) for lease in left]
+    groups = group_by_namespace(obj for obj in inventory.objects if obj.kind != "Lease")
+    folders = {folder.name: folder for folder in inventory.folders}
+    remembered = {pod.namespace: pod for pod in inventory.remembered}
+    found = [_lock(lease, inventory.now) for lease in left]
     for namespace, objects in groups.items():
         if namespace not in busy:
-            found += _of_namespace(namespace, objects, folders.get(namespace), remembered.get(namespace), around)
-    used = {volume.spec.host_path.path for volume in of_kind(around.objects, "PersistentVolume")}
+            found += _of_namespace(namespace, objects, folders.get(namespace), remembered.get(namespace), inventory)
+    used = {volume.spec.host_path.path for volume in of_kind(inventory.objects, "PersistentVolume")}
     for name, folder in folders.items():
-        path = posixpath.join(around.volume_root, name)
+        path = posixpath.join(inventory.volume_root, name)
         if name.removesuffix(PURGING_SUFFIX) not in busy and name not in groups and path not in used:
-            found.append(_folder(folder, around))
+            found.append(_folder(folder, inventory))
     for namespace, pod in remembered.items():
         if not {namespace} & (busy | groups.keys() | folders.keys()):
             made = _moment(pod.last_used_at or pod.created_at)
-            age = None if made is None else max(0.0, around.now - made)
+            age = None if made is None else max(0.0, inventory.now - made)
             found.append(
                 Orphan(Kind.RECORD, namespace, "it exists neither in the cluster nor on the host", True, pod.owner, age)
             )
@@ -128,7 +128,7 @@ def _lock(lease: kube.Lease, now: float) -> Orphan:
 
 
 def _of_namespace(
-    namespace: str, listed: Sequence[kube.ListedObject], folder: Folder | None, row: Pod | None, around: Inventory
+    namespace: str, listed: Sequence[kube.ListedObject], folder: Folder | None, row: Pod | None, inventory: Inventory
 ) -> Iterable[Orphan]:
     objects = owner_objects(listed)
     owner = _owner(objects)
@@ -145,26 +145,26 @@ def _of_namespace(
     elif objects.volume is not None:
         if objects.service is not None:
             yield Orphan(Kind.WORKLOAD, f"service/{owner.names.service}", "a delete was interrupted", True, owner)
-        yield from _kept(owner, objects, folder, row, around)
+        yield from _kept(owner, objects, folder, row, inventory)
 
 
 def _kept(
-    owner: Owner, objects: OwnerObjects, folder: Folder | None, row: Pod | None, around: Inventory
+    owner: Owner, objects: OwnerObjects, folder: Folder | None, row: Pod | None, inventory: Inventory
 ) -> Iterable[Orphan]:
     """Yield the volume of a deleted pod, if it is old enough or a part of it is missing."""
     assert objects.volume is not None
     name, path = objects.volume.metadata.name, objects.volume.spec.host_path.path
     if objects.provisioned:
-        yield from _kept_by_class(owner, objects, row, around)
+        yield from _kept_by_class(owner, objects, row, inventory)
         return
     tied = nodes_of(objects.volume)
-    here = posixpath.dirname(path) == around.volume_root and (tied is None or around.node in tied)
+    here = posixpath.dirname(path) == inventory.volume_root and (tied is None or inventory.node in tied)
     size = folder.size if folder else None
     if here and folder is None and annotation(objects.volume, PURGING) is not None:
         yield Orphan(Kind.VOLUME, name, "a purge was interrupted after it removed the files", True, owner)
         return
-    age = _unused_for(objects, folder, row, around.now)
-    old = here and age is not None and around.older_than is not None and age >= around.older_than
+    age = _unused_for(objects, folder, row, inventory.now)
+    old = here and age is not None and inventory.older_than is not None and age >= inventory.older_than
     if old:
         yield Orphan(Kind.VOLUME, name, "its pod was deleted, and it has not been used since", True, owner, age, size)
     elif annotation(objects.volume, PURGING) is not None:
@@ -176,12 +176,12 @@ def _kept(
         yield Orphan(Kind.VOLUME, name, f"its folder {path} is gone", False, owner, age)
 
 
-def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around: Inventory) -> Iterable[Orphan]:
+def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, inventory: Inventory) -> Iterable[Orphan]:
     """Like `_kept` for a provisioned volume, for which only the time of the deletion is known."""
     assert objects.volume is not None
     name = objects.volume.metadata.name
-    age = _unused_for(objects, None, row, around.now)
-    old = age is not None and around.older_than is not None and age >= around.older_than
+    age = _unused_for(objects, None, row, inventory.now)
+    old = age is not None and inventory.older_than is not None and age >= inventory.older_than
     ours = read_owner(objects.volume) == owner
     if annotation(objects.volume, PURGING) is not None:
         given_up = objects.claim is None
@@ -197,17 +197,17 @@ def _kept_by_class(owner: Owner, objects: OwnerObjects, row: Pod | None, around:
         yield Orphan(Kind.VOLUME, name, "its namespace is gone; create binds it again", False, owner, age)
 
 
-def _folder(folder: Folder, around: Inventory) -> Orphan:
-    age = None if folder.changed is None else max(0.0, around.now - folder.changed)
+def _folder(folder: Folder, inventory: Inventory) -> Orphan:
+    age = None if folder.changed is None else max(0.0, inventory.now - folder.changed)
     if folder.purging:
         return Orphan(Kind.FOLDER, folder.name, "a purge was interrupted", True, age=age, size=folder.size)
-    owner = owner_of_record(folder.owner, around.instance)
+    owner = owner_of_record(folder.owner, inventory.instance)
     if owner is None or owner.names.namespace != folder.name:
         why = "no volume uses it, and its owner is unknown"
         return Orphan(Kind.FOLDER, folder.name, why, False, age=age, size=folder.size)
     if not folder.filled:
         return Orphan(Kind.FOLDER, folder.name, "it is empty, and no volume uses it", True, owner, age, folder.size)
-    old = age is not None and around.older_than is not None and age >= around.older_than
+    old = age is not None and inventory.older_than is not None and age >= inventory.older_than
     why = "no volume uses it; create reuses it" if not old else "no volume uses it, and its files are old"
     return Orphan(Kind.FOLDER, folder.name, why, old, owner, age, folder.size)
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MAX_OUTPUT = 256 << 20
 """In bytes. A list of 3,000 pods is about 16 MiB."""
 MAX_PARALLEL = 4
-"""How many commands one caller may run at once; the rest of the connection's channels are for others."""
+"""How many commands one caller may run at once. Other callers use the remaining channels."""
 _CANCEL_POLL = 0.5
 """Seconds until a cancelled command is noticed."""
 

@@ -56,7 +56,7 @@ class Kubectl:
         return self._do(self.get_step(references, namespace))
 
     def get_step(self, references: Sequence[str], namespace: str) -> Step[list[KubeObject]]:
-        """The step that does what `get` does. An object of a kind that was not asked for is no answer."""
+        """The step that does what `get` does. An object of another kind is a bad answer."""
         step = self._objects_step("get", *references, "-n", namespace, "--ignore-not-found", "-o", "json", *_API)
         kinds = {reference.partition("/")[0] for reference in references}
 
@@ -165,7 +165,7 @@ class Kubectl:
         trip.send(self.host, timeout=timeout)
 
     def patch(self, reference: str, namespace: str, patch: Object) -> KubeObject:
-        """Merge PATCH into one object, of the cluster or of NAMESPACE. Returns it as it is then.
+        """Merge PATCH into one object, cluster-wide or in NAMESPACE. Returns the new object.
 
         Raises KubernetesError `conflict` if PATCH names a resourceVersion and the object has another by now.
         """

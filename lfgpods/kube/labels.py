@@ -84,7 +84,7 @@ def instance_of(obj: KubeObject) -> str | None:
 
 
 def is_managed(obj: KubeObject | None) -> bool:
-    """Whether OBJ is there and carries lfgpods' label."""
+    """Whether OBJ exists and carries lfgpods' label."""
     return obj is not None and label(obj, MANAGED_BY) == MANAGER
 
 

@@ -83,6 +83,6 @@ class PagedList:
         self._continue, self.complete = token, not token
 
     def start_again(self) -> None:
-        """List everything anew and in one page, because the API server no longer keeps the first page's version."""
+        """Start again with a single page, because the API server no longer keeps the first page's version."""
         self.objects.clear()
         self._limit, self._continue, self.complete = 0, "", False

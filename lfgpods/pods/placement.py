@@ -153,9 +153,9 @@ class Placement:
 
     def _host_names(self) -> frozenset[str]:
         if self._cached_host_names is None:
-            told = run(self._host, host_names_command()).stdout.decode(errors="replace")
+            output = run(self._host, host_names_command()).stdout.decode(errors="replace")
             ssh = self._settings.ssh
-            self._cached_host_names = read_host(told) | ({ssh.host} if ssh else frozenset())
+            self._cached_host_names = read_host(output) | ({ssh.host} if ssh else frozenset())
         return self._cached_host_names
 
     def _listed(self, kind: str, form: str) -> str:

@@ -100,12 +100,12 @@ class Presence(StrEnum):
 
 def look(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
     """Return whether the folder NAME exists. One remote command. Raises VolumeError."""
-    return _presence(_script(host, ("look.sh",), (volume_root, name), sudo, "looked at", 60.0))
+    return _presence(_script(host, ("look.sh",), (volume_root, name), sudo, "checked", 60.0))
 
 
 def undo_purge(host: Host, volume_root: str, name: str, *, sudo: bool = False) -> Presence:
     """Stop an unfinished purge from removing the folder NAME. THERE means the folder is whole. One remote command."""
-    return _presence(_script(host, ("undo_purge.sh", "look.sh"), (volume_root, name), sudo, "looked at", 60.0))
+    return _presence(_script(host, ("undo_purge.sh", "look.sh"), (volume_root, name), sudo, "checked", 60.0))
 
 
 def _presence(answer: bytes) -> Presence:

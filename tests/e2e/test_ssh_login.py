@@ -130,7 +130,7 @@ def test_a_gateway_that_refuses_is_told_from_the_host_behind_it(home: Path, key:
     with behind(home, key, sshd, "  User nobody-here\n") as gateway:
         error = refused(kube)
         assert error.code == "login_refused"
-        assert f"127.0.0.1:{gateway.port} refuses the SSH key of nobody-here" in error.message
+        assert f"127.0.0.1:{gateway.port} does not accept the login of nobody-here" in error.message
     with Sshd(home / "closed", key, AllowTcpForwarding="no") as closed:
         config = home / ".ssh" / "config"
         config.write_text(f"Host kube\n  HostName 127.0.0.1\n  ProxyJump 127.0.0.1:{closed.port}\n")

@@ -44,7 +44,7 @@ def make(
     labels: dict[str, str] | None = None,
     spec: dict[str, Any] | None = None,
 ) -> ListedObject:
-    """An object of OWNER of KIND, with more ANNOTATIONS and LABELS, and with the fields of SPEC."""
+    """Make an object of KIND for OWNER, with additional ANNOTATIONS and LABELS, and with SPEC."""
     metadata: dict[str, Any] = {
         "name": name,
         "labels": labels_for(OWNER, NAMES) | (labels or {}),
@@ -81,7 +81,7 @@ def find(
     return find_orphans(Inventory(objects, folders, rows or [], ROOT, NOW, older_than))
 
 
-def told(found: list[Orphan]) -> list[tuple[str, bool]]:
+def summary(found: list[Orphan]) -> list[tuple[str, bool]]:
     return [(orphan.kind.value, orphan.removable) for orphan in found]
 
 
@@ -99,7 +99,7 @@ def test_a_kept_volume_is_removable_only_at_the_given_age(
 ) -> None:
     namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(deleted)})
     found = find([namespace, VOLUME], [folder(days=changed)], older_than=older_than * DAY)
-    assert told(found) == ([("volume", True)] if removable else [])
+    assert summary(found) == ([("volume", True)] if removable else [])
     assert find([namespace, VOLUME, DEPLOYMENT], [folder(days=changed)], older_than=older_than * DAY) == []
 
 
@@ -115,41 +115,43 @@ def test_a_volume_of_unknown_age_is_never_old() -> None:
 
 def test_leftovers_of_interrupted_commands_are_removable() -> None:
     purging = make("PersistentVolume", NAMES.volume, {PURGING: "true"})
-    assert told(find([NAMESPACE], [])) == [("namespace", True)]
-    assert told(find([NAMESPACE], [folder(filled=False)])) == [("namespace", True)]
-    assert told(find([NAMESPACE, VOLUME, SERVICE], [folder()])) == [("workload", True)]
-    assert told(find([purging], [])) == [("volume", True)]
-    assert told(find([], [folder(f"{NAMES.namespace}.purging")])) == [("folder", True)]
-    assert told(find([], [folder(filled=False)])) == [("folder", True)]
-    assert told(find([], [], [row()])) == [("record", True)]
+    assert summary(find([NAMESPACE], [])) == [("namespace", True)]
+    assert summary(find([NAMESPACE], [folder(filled=False)])) == [("namespace", True)]
+    assert summary(find([NAMESPACE, VOLUME, SERVICE], [folder()])) == [("workload", True)]
+    assert summary(find([purging], [])) == [("volume", True)]
+    assert summary(find([], [folder(f"{NAMES.namespace}.purging")])) == [("folder", True)]
+    assert summary(find([], [folder(filled=False)])) == [("folder", True)]
+    assert summary(find([], [], [row()])) == [("record", True)]
 
 
 def test_files_are_not_removable() -> None:
     purging = make("PersistentVolume", NAMES.volume, {PURGING: "true"})
     assert find([NAMESPACE], [folder()]) == []
-    assert told(find([purging, NAMESPACE], [folder()])) == [("volume", False)]
-    assert told(find([VOLUME], [folder()])) == [("volume", False)]
-    assert told(find([VOLUME], [])) == [("volume", False)]
-    assert told(find([], [folder()])) == [("folder", False)]
-    assert told(find([], [folder(days=40)], older_than=30 * DAY)) == [("folder", True)]
+    assert summary(find([purging, NAMESPACE], [folder()])) == [("volume", False)]
+    assert summary(find([VOLUME], [folder()])) == [("volume", False)]
+    assert summary(find([VOLUME], [])) == [("volume", False)]
+    assert summary(find([], [folder()])) == [("folder", False)]
+    assert summary(find([], [folder(days=40)], older_than=30 * DAY)) == [("folder", True)]
 
 
 def test_a_folder_on_another_node_is_neither_gone_nor_an_orphan() -> None:
     tied = {"nodeAffinity": node_affinity(Node("other", "other"))}
     elsewhere = make("PersistentVolume", NAMES.volume, spec=tied)
-    around = Inventory([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
-    assert find_orphans(around) == []
-    assert told(find_orphans(replace(around, node="other"))) == [("volume", False)]
-    assert find_orphans(replace(around, node=None)) == []
+    inventory = Inventory([NAMESPACE, elsewhere], [], [], ROOT, NOW, older_than=0.0, node="this")
+    assert find_orphans(inventory) == []
+    assert summary(find_orphans(replace(inventory, node="other"))) == [("volume", False)]
+    assert find_orphans(replace(inventory, node=None)) == []
 
 
 def test_nothing_without_proof_of_its_owner_is_removable() -> None:
     label = {"labels": {MANAGED_BY: MANAGER}}
-    assert told(find([read({"kind": "Namespace", "metadata": {"name": "x", **label}})], [])) == [("namespace", False)]
+    assert summary(find([read({"kind": "Namespace", "metadata": {"name": "x", **label}})], [])) == [
+        ("namespace", False)
+    ]
     stranger = make("Namespace", "proj-other")
-    assert told(find([stranger], [], older_than=0.0)) == [("namespace", False)]
+    assert summary(find([stranger], [], older_than=0.0)) == [("namespace", False)]
     for record in ("", "garbage", "[]", owner_record(Owner.project("another")), owner_record(OWNER, "staging")):
-        assert told(find([], [folder(owner=record, filled=False, days=900)], older_than=0.0)) == [("folder", False)]
+        assert summary(find([], [folder(owner=record, filled=False, days=900)], older_than=0.0)) == [("folder", False)]
     elsewhere = make("PersistentVolume", NAMES.volume, spec={"hostPath": {"path": f"/srv/{NAMES.namespace}"}})
     namespace = make("Namespace", NAMES.namespace, {DELETED_AT: moment(90)})
     assert find([namespace, elsewhere], [], older_than=0.0) == []
@@ -179,4 +181,4 @@ def test_an_owner_whose_lock_is_held_is_skipped() -> None:
 def test_the_lock_of_a_dead_holder_is_removable() -> None:
     home = processes.this_process().rpartition(":")[0].rpartition(":")[0]
     for left in (lease(f"{home}:999999999:1"), lease("another-machine:1:2", days=1.1)):
-        assert told(find([left], [])) == [("lock", True)]
+        assert summary(find([left], [])) == [("lock", True)]

@@ -35,7 +35,7 @@ class ScriptedProcess:
 
 
 class ScriptedHost:
-    """Answers every command with what it was given, and remembers what it was asked."""
+    """A host that gives a prepared answer to every command and records the commands."""
 
     name = address = "scripted"
     capacity = None

@@ -1,4 +1,4 @@
-"""A list in pages is complete and right however it arrives, or an error: a part of it never passes for the whole."""
+"""A list in pages is complete and correct, or an error. A part never passes for the whole."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def page(names: Sequence[str], following: str = "", kind: str = "PodList") -> by
 
 
 class Server:
-    """A host whose kubectl answers `get --raw` with what ANSWER says for a path and its query."""
+    """A host whose kubectl answers `get --raw` with ANSWER(path, query)."""
 
     name = address = "scripted"
     capacity = None

@@ -1,4 +1,4 @@
-"""Only well-formed objects come in, whatever answers in place of kubectl."""
+"""Only well-formed objects are accepted from kubectl, whatever its output."""
 
 from __future__ import annotations
 

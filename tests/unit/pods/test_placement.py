@@ -147,9 +147,9 @@ def test_a_problem_of_a_node_is_rechecked_before_it_is_reported(trouble: str, co
 
     lasting = placement(Answers(trouble))
     lasting.nodes()
-    with pytest.raises(KubernetesError) as told:
+    with pytest.raises(KubernetesError) as reported:
         lasting.check_reach(pinned_to("one"), Operation(0.0, steps.append), in_folder=True)
-    assert (told.value.code, "the files are kept" in told.value.hint) == (code, True)
+    assert (reported.value.code, "the files are kept" in reported.value.hint) == (code, True)
 
 
 def test_only_the_nodes_that_have_the_data_matter() -> None:
@@ -157,9 +157,9 @@ def test_only_the_nodes_that_have_the_data_matter() -> None:
     healthy_elsewhere.nodes()
     healthy_elsewhere.check_reach(pinned_to("two"), Operation(0.0, print), in_folder=True)
     healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=False)
-    with pytest.raises(KubernetesError) as told:
+    with pytest.raises(KubernetesError) as reported:
         healthy_elsewhere.check_reach(None, Operation(0.0, print), in_folder=True)
-    assert told.value.code == "node_cordoned"
+    assert reported.value.code == "node_cordoned"
     with pytest.raises(KubernetesError, match="no such node"):
         healthy_elsewhere.check_reach(pinned_to("three"), Operation(0.0, print), in_folder=True)
 
@@ -167,7 +167,7 @@ def test_only_the_nodes_that_have_the_data_matter() -> None:
 def test_an_unknown_storage_class_is_an_error() -> None:
     placement(Answers(CLASSES)).check_class("fast")
     placement(Answers(None)).check_class("unseen")
-    for there, told in ((CLASSES, "fast, slow"), ("", "has none")):
+    for there, reported in ((CLASSES, "fast, slow"), ("", "has none")):
         with pytest.raises(KubernetesError) as missing:
             placement(Answers(there)).check_class("other")
-        assert (missing.value.code, told in missing.value.hint) == ("no_such_storage_class", True)
+        assert (missing.value.code, reported in missing.value.hint) == ("no_such_storage_class", True)
