@@ -12,13 +12,14 @@ STATIC := lint format types layers scripts
 KUBERNETES := $(LFGPODS_TEST_KUBERNETES)
 export LFGPODS_TEST_KUBERNETES := $(KUBERNETES)
 
-.PHONY: help demo demo-svg check test faults bench cluster-up cluster-down clean $(STATIC) unit embedded lab
+.PHONY: help demo demo-svg check test faults record bench cluster-up cluster-down clean $(STATIC) unit embedded lab
 
 help:
 	@echo 'make demo          run the main job once, without Kubernetes'
 	@echo 'make check         run every check that needs no cluster'
 	@echo 'make test          run every check; the end-to-end tests need root on Debian 12, or a host of your own: see docs/development.md'
 	@echo 'make faults        kill, cut, fill up, stop and mistreat everything, and print how it held (half an hour)'
+	@echo 'make record        record what kubectl answers on the test cluster, to which the embedded host is held'
 	@echo 'make bench         measure everything beside kubectl, OpenSSH and others on the real cluster (40 minutes)'
 	@echo 'make demo-svg      draw docs/demo.svg anew from a real run'
 	@echo 'make cluster-up    start the real Kubernetes that the end-to-end tests use; NODES=2 gives it a second node,'
@@ -84,6 +85,10 @@ lab: $(TEST)/made
 faults: $(TEST)/made
 	$(TEST)/bin/python -m tests.lab
 	$(TEST)/bin/pytest --show-capture=no tests/faults
+
+# What kubectl answers on the test cluster, to which the embedded host is held.
+record: $(TEST)/made lab
+	LFGPODS_E2E=required LFGPODS_RECORD=1 $(TEST)/bin/pytest -q -k real tests/contract/test_kubectl_lines.py
 
 bench: $(TEST)/made-bench
 	$(TEST)/bin/python -m tests.bench

@@ -21,6 +21,8 @@ _TEXT = (
     (r"[ -]{2,}", "  "),
     (r"WARNING: version difference.*\n", ""),
     (r"\s+core\.PersistentVolumeSource\{.*\}\s*", ""),
+    (rf'"{LABEL}":"[^"]*",', ""),
+    (r"(?s)(is immutable after creation)\n@@ .*", r"\1"),
 )
 
 

@@ -1,7 +1,7 @@
 """Every kubectl command line that lfgpods sends, and its neighbours: the same answer from kubectl and its stand-in.
 
 What real kubectl answers is recorded in kubectl_lines.json, so that the stand-in is held to it without a cluster:
-`LFGPODS_RECORD=1 pytest tests/contract/test_kubectl_lines.py -k real` writes it anew.
+`make record` writes it anew.
 """
 
 from __future__ import annotations
@@ -40,7 +40,17 @@ IN_THE_VOLUME = ("exec in the deployment's pod",)
 """Lines whose answer names a path in the pod."""
 
 APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=lfgpods", "-f", "-")
-LABEL = ("apply", "--server-side", "--force-conflicts", "--field-manager=lfgpods-labels", "-f", "-", "-o", "json")
+LABEL = (
+    "apply",
+    "--server-side",
+    "--force-conflicts",
+    "--field-manager=lfgpods-labels",
+    "--validate=false",
+    "-f",
+    "-",
+    "-o",
+    "json",
+)
 LIMIT = "--request-timeout=15s"
 Step = Callable[["Lines"], Completed]
 

@@ -20,12 +20,13 @@ _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 def set_defaults(objects: Objects, kind: Kind, obj: Object) -> None:
     """Set the defaults of OBJ, and the addresses of a Service. Idempotent."""
     if kind is NAMESPACE:
+        obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = obj["metadata"]["name"]
         obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
         obj.setdefault("status", {}).setdefault("phase", "Active")
     elif kind is VOLUME:
         obj["metadata"].setdefault("finalizers", ["kubernetes.io/pv-protection"])
         _default(obj["spec"], persistentVolumeReclaimPolicy="Retain", volumeMode="Filesystem")
-        obj.setdefault("status", {}).setdefault("phase", "Pending")
+        _default(obj.setdefault("status", {}), phase="Pending", lastPhaseTransitionTime=objects.time)
     elif kind is CLAIM:
         obj["metadata"].setdefault("finalizers", ["kubernetes.io/pvc-protection"])
         _default(obj["spec"], volumeMode="Filesystem")
@@ -107,18 +108,13 @@ def _validate_deployment(obj: Object, live: Object | None) -> list[str]:
     labels = spec["template"]["metadata"].get("labels") or {}
     wrong += _validate_containers(spec["template"]["spec"], "spec.template.spec")
     if not all(labels.get(key) == value for key, value in selector.items()):
-        shown = (
-            f"map[string]string{{{', '.join(f'{json.dumps(k)}:{json.dumps(v)}' for k, v in sorted(labels.items()))}}}"
-        )
+        shown = json.dumps(labels, sort_keys=True, separators=(",", ":"))
         wrong.append(
             f"spec.template.metadata.labels: Invalid value: {shown}: `selector` does not match template `labels`"
         )
     if live and live["spec"].get("selector") != spec.get("selector"):
-        pairs = ", ".join(f"{json.dumps(k)}:{json.dumps(v)}" for k, v in sorted(selector.items()))
-        wrong.append(
-            f"spec.selector: Invalid value: v1.LabelSelector{{MatchLabels:map[string]string{{{pairs}}}, "
-            "MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable"
-        )
+        shown = json.dumps({"matchLabels": selector}, sort_keys=True, separators=(",", ":"))
+        wrong.append(f"spec.selector: Invalid value: {shown}: field is immutable")
     return wrong
 
 
@@ -151,7 +147,8 @@ def _default(obj: Object, **values: Any) -> None:
 
 def _default_service(objects: Objects, obj: Object) -> None:
     spec = obj["spec"]
-    _default(spec, type="ClusterIP", sessionAffinity="None")
+    _default(spec, type="ClusterIP", sessionAffinity="None", internalTrafficPolicy="Cluster")
+    _default(spec, ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
     others = [record.obj["spec"] for record in objects.all(SERVICE) if record.obj is not obj]
     if "clusterIP" not in spec:
         taken = {other.get("clusterIP") for other in others}
@@ -179,7 +176,7 @@ def _default_deployment(obj: Object) -> None:
     if spec["strategy"]["type"] == "RollingUpdate":
         _default(spec["strategy"], rollingUpdate={"maxSurge": "25%", "maxUnavailable": "25%"})
     template = spec["template"]
-    template.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+    template.setdefault("metadata", {})
     _default_pod_spec(template["spec"])
     obj.setdefault("status", {})
 

@@ -65,6 +65,16 @@ def template_hash(deployment: Record) -> str:
 
 
 def _bind(objects: Objects, volume: Record) -> None:
+    before = volume.obj["status"].get("phase")
+    _find_phase(objects, volume)
+    status = volume.obj["status"]
+    if status["phase"] != before or "lastPhaseTransitionTime" not in status:
+        status["lastPhaseTransitionTime"] = objects.time
+    if volume.is_terminating and status["phase"] != "Bound":
+        objects.remove(volume)
+
+
+def _find_phase(objects: Objects, volume: Record) -> None:
     reference = volume.obj["spec"].get("claimRef")
     status = volume.obj["status"]
     claim = objects.find(CLAIM, reference["namespace"], reference["name"]) if reference else None
@@ -88,8 +98,6 @@ def _bind(objects: Objects, volume: Record) -> None:
             "capacity": volume.obj["spec"]["capacity"],
             "phase": "Bound",
         }
-    if volume.is_terminating and status["phase"] != "Bound":
-        objects.remove(volume)
 
 
 def _update_claim(objects: Objects, claim: Record) -> None:
@@ -106,8 +114,24 @@ def _update_claim(objects: Objects, claim: Record) -> None:
     if status["phase"] == "Pending" and not claim.is_terminating:
         message = f'storageclass.storage.k8s.io "{spec.get("storageClassName", "")}" not found'
         objects.add_event(claim, "Warning", "ProvisioningFailed", message, _VOLUMES, repeat=False)
-    if claim.is_terminating and not any(_uses(pod, claim) for pod in objects.all(POD, claim.namespace)):
+    used = any(_uses(pod, claim) for pod in objects.all(POD, claim.namespace))
+    status["conditions"] = [_unused(objects, claim, used)]
+    if claim.is_terminating and not used:
         objects.remove(claim)
+
+
+def _unused(objects: Objects, claim: Record, used: bool) -> Object:
+    """The condition that tells since when no pod uses CLAIM."""
+    value = "False" if used else "True"
+    known: Object = next(iter(claim.obj["status"].get("conditions") or []), {})
+    return {
+        "lastProbeTime": None,
+        "lastTransitionTime": known["lastTransitionTime"] if known.get("status") == value else objects.time,
+        "message": "A pod is currently referencing this PVC" if used else "No pod is referencing this PVC",
+        "reason": "PodUsingPVC" if used else "NoPodsUsingPVC",
+        "status": value,
+        "type": "Unused",
+    }
 
 
 _VOLUMES: Object = {"component": "persistentvolume-controller"}
@@ -174,6 +198,7 @@ def _make_pod(objects: Objects, deployment: Record, revision: str) -> None:
             "metadata": {
                 **({"annotations": metadata["annotations"]} if metadata.get("annotations") else {}),
                 "generateName": f"{replica_set}-",
+                "generation": 1,
                 "labels": labels,
                 "name": f"{replica_set}-{random_suffix()}",
                 "namespace": deployment.namespace,
@@ -204,7 +229,10 @@ def _update_status(objects: Objects, deployment: Record) -> None:
     current = [pod for pod in owned if pod.private["hash"] == deployment.private.get("hash")]
     wanted = deployment.obj["spec"]["replicas"]
     ready = sum(map(_is_ready, owned))
-    status: Object = {"observedGeneration": deployment.obj["metadata"].get("generation", 1)}
+    status: Object = {
+        "observedGeneration": deployment.obj["metadata"].get("generation", 1),
+        "terminatingReplicas": sum(pod.is_terminating for pod in _pods_of(objects, deployment)),
+    }
     numbers = {
         "availableReplicas": ready,
         "readyReplicas": ready,

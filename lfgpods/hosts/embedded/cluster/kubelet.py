@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -75,7 +76,7 @@ class Kubelet:
         message = f"Successfully assigned {pod.namespace}/{pod.name} to {NODE_NAME}"
         objects.add_event(pod, "Normal", "Scheduled", message, _SCHEDULER)
         status = pod.obj["status"]
-        status.update(hostIP="127.0.0.1", startTime=objects.time)
+        status.update(hostIP="127.0.0.1", hostIPs=[{"ip": "127.0.0.1"}], startTime=objects.time, observedGeneration=1)
         _condition(pod, objects, "Initialized", True)
         _condition(pod, objects, "PodScheduled", True)
         pod.private.update(step="creating", since=objects.now)
@@ -277,7 +278,13 @@ class Kubelet:
         }
         if "container" in private:
             shown.update(containerID=f"embedded://{private['container']}", imageID=f"embedded://{container['image']}")
+            resources = container.get("resources") or {}
+            allocated = resources.get("requests") or {}
+            user = {"linux": {"gid": os.getgid(), "supplementalGroups": [os.getgid()], "uid": os.getuid()}}
+            mounts = [{k: m[k] for k in ("mountPath", "name")} for m in container.get("volumeMounts") or []]
+            shown.update(allocatedResources=allocated, resources=resources, user=user, volumeMounts=mounts)
             pod.obj["status"].update(podIP="127.0.0.1", podIPs=[{"ip": "127.0.0.1"}])
+            pod.obj["status"].update(allocatedResources=allocated, resources=resources)
         pod.obj["status"]["containerStatuses"] = [shown]
         message = f"containers with unready status: [{container['name']}]"
         for kind in ("Ready", "ContainersReady"):
@@ -335,7 +342,13 @@ def _condition(pod: Record, objects: Objects, kind: str, value: bool, reason: st
     status = "True" if value else "False"
     known = next((condition for condition in conditions if condition["type"] == kind), None)
     since = known["lastTransitionTime"] if known and known["status"] == status else objects.time
-    condition: Object = {"lastProbeTime": None, "lastTransitionTime": since, "status": status, "type": kind}
+    condition: Object = {
+        "lastProbeTime": None,
+        "lastTransitionTime": since,
+        "observedGeneration": 1,
+        "status": status,
+        "type": kind,
+    }
     if reason:
         condition.update(reason=reason, message=message)
     if known:

@@ -14,7 +14,7 @@ from lfgpods.hosts.embedded.cluster.provisioner import storage_class
 
 NODE_NAME = "embedded"
 POD_NETWORK = "10.244.0.0/24"
-VERSION = f"v1.32.0+lfgpods.{__version__}"
+VERSION = f"v1.37.2+lfgpods.{__version__}"
 
 
 def capacity() -> dict[str, Decimal]:
@@ -34,7 +34,7 @@ def version() -> dict[str, str]:
     """The version that the API server and kubectl report."""
     return {
         "major": "1",
-        "minor": "32",
+        "minor": "37",
         "gitVersion": VERSION,
         "gitCommit": "",
         "gitTreeState": "",

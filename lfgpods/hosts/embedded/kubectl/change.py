@@ -65,7 +65,8 @@ _IMMEDIATE = (
 
 
 def _deleted(record: Record, forced: bool) -> str:
-    return f'{record.kind.singular} "{record.name}" {"force " if forced else ""}deleted\n'
+    place = f" from {record.namespace} namespace" if record.kind.namespaced else ""
+    return f'{record.kind.singular} "{record.name}" {"force " if forced else ""}deleted{place}\n'
 
 
 def _to_delete(objects: Objects, arguments: Arguments, kind: Kind, name: str | None) -> list[Record]:
@@ -85,7 +86,7 @@ def patch(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     try:
         change = json.loads(arguments.value("patch"))
     except ValueError:
-        raise KubectlError("Error from server: Invalid JSON Patch") from None
+        raise KubectlError("Error from server (BadRequest): invalid JSON patch") from None
 
     def answer(record: Record, changed: bool) -> str:
         if arguments.output == "json":
@@ -109,10 +110,7 @@ def scale(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
         return {**obj, "spec": {**obj["spec"], "replicas": replicas}}
 
     wanted = references(arguments.words)
-    try:
-        return _update(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
-    except NotFoundError as error:
-        raise KubectlError(f"error: no objects passed to scale {error.message}") from None
+    return _update(cluster, arguments, streams, wanted, scaled, lambda record, _: f"{record.reference} scaled\n")
 
 
 def rollout_restart(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:

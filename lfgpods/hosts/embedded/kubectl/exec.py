@@ -29,9 +29,9 @@ def start(cluster: Cluster, arguments: Arguments) -> Process:
         raise KubectlError(f'error: unable to upgrade connection: container not found ("{name}")')
     if problem := container.find_program(command[0]):
         raise KubectlError(
-            "error: Internal error occurred: error executing command in container: failed to exec in container: "
-            "OCI runtime exec failed: exec failed: unable to start container process: "
-            f'exec: "{command[0]}": {problem}: unknown'
+            "error: Internal error occurred: Internal error occurred: error executing command in container: failed to "
+            "exec in container: OCI runtime exec failed: exec failed: unable to start container process: "
+            f'exec: "{command[0]}": {problem}'
         )
     argv, variables = container.enter(command)
     try:
@@ -48,7 +48,7 @@ def _check_pod(pod: Record, asked: str, name: str) -> None:
     """Raise KubectlError unless POD has a node and has not completed, and the container ASKED for is NAME."""
     phase = pod.obj["status"]["phase"]
     if asked != name:
-        raise ApiError("BadRequest", f"container {asked} is not valid for pod {pod.name}")
+        raise KubectlError(f"error: container {asked} is not valid for pod {pod.name} out of: {name}")
     if phase in ("Failed", "Succeeded"):
         raise KubectlError(f"error: cannot exec into a container in a completed pod; current phase is {phase}")
     if "nodeName" not in pod.obj["spec"]:

@@ -186,7 +186,10 @@ def rollout_status(cluster: Cluster, arguments: Arguments, streams: Streams) -> 
 def version(cluster: Cluster, arguments: Arguments, streams: Streams) -> int:
     known = server_version()
     if arguments.output == "json":
-        versions = {"clientVersion": known, "kustomizeVersion": "none", "serverVersion": known}
+        emulated = {"emulationMajor": "1", "emulationMinor": known["minor"]}
+        oldest = {"minCompatibilityMajor": "1", "minCompatibilityMinor": str(int(known["minor"]) - 1)}
+        server = {**known, **emulated, **oldest}
+        versions = {"clientVersion": known, "kustomizeVersion": "none", "serverVersion": server}
         streams.out(json.dumps(versions, indent=2) + "\n")
     else:
         git = known["gitVersion"]

@@ -93,13 +93,15 @@ def _volume_cells(obj: Object) -> list[str]:
     reference = spec.get("claimRef") or {}
     claim = f"{reference['namespace']}/{reference['name']}" if reference else ""
     modes, policy = _modes(spec), spec["persistentVolumeReclaimPolicy"]
-    return [spec["capacity"]["storage"], modes, policy, _phase(obj), claim, spec.get("storageClassName", ""), ""]
+    storage_class = spec.get("storageClassName", "")
+    return [spec["capacity"]["storage"], modes, policy, _phase(obj), claim, storage_class, "<unset>", ""]
 
 
 def _claim_cells(obj: Object) -> list[str]:
     spec, status = obj["spec"], obj["status"]
     storage = (status.get("capacity") or {}).get("storage", "")
-    return [_phase(obj), spec.get("volumeName", ""), storage, _modes(status), spec.get("storageClassName", "")]
+    name, storage_class = spec.get("volumeName", ""), spec.get("storageClassName", "")
+    return [_phase(obj), name, storage, _modes(status), storage_class, "<unset>"]
 
 
 _COLUMNS: dict[Kind, tuple[tuple[str, ...], Callable[[Object], list[str]]]] = {
@@ -107,10 +109,19 @@ _COLUMNS: dict[Kind, tuple[tuple[str, ...], Callable[[Object], list[str]]]] = {
     DEPLOYMENT: (("READY", "UP-TO-DATE", "AVAILABLE"), _deployment_cells),
     SERVICE: (("TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)"), _service_cells),
     VOLUME: (
-        ("CAPACITY", "ACCESS MODES", "RECLAIM POLICY", "STATUS", "CLAIM", "STORAGECLASS", "REASON"),
+        (
+            "CAPACITY",
+            "ACCESS MODES",
+            "RECLAIM POLICY",
+            "STATUS",
+            "CLAIM",
+            "STORAGECLASS",
+            "VOLUMEATTRIBUTESCLASS",
+            "REASON",
+        ),
         _volume_cells,
     ),
-    CLAIM: (("STATUS", "VOLUME", "CAPACITY", "ACCESS MODES", "STORAGECLASS"), _claim_cells),
+    CLAIM: (("STATUS", "VOLUME", "CAPACITY", "ACCESS MODES", "STORAGECLASS", "VOLUMEATTRIBUTESCLASS"), _claim_cells),
 }
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 

@@ -174,9 +174,11 @@ class Container:
             return None if found else "executable file not found in $PATH"
         path = Path(host_path(plan, program))
         if config["isolated"] and str(path) == program and program.startswith(_NOT_SHARED):
-            return None if not path.is_dir() else "permission denied"
+            return None if not path.is_dir() else "is a directory"
         if not path.exists():
             return "no such file or directory"
+        if path.is_dir():
+            return "is a directory"
         return None if path.is_file() and os.access(path, os.X_OK) else "permission denied"
 
     def _launch(self, plan: Plan, hidden: Path, isolated: bool, status: int, output: int) -> None:

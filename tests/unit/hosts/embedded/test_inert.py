@@ -50,7 +50,7 @@ def test_they_can_be_created_read_and_deleted(
     missing = kubectl(embedded, "delete", word, "-l", "app=b", "--ignore-not-found", "--wait=false")
     assert (missing.exit_code, missing.stdout) == (0, b"No resources found\n")
     gone = kubectl(embedded, "delete", word, "-n", "default", "-l", "app=a", "--ignore-not-found", "--wait=false")
-    assert (gone.exit_code, gone.stdout.decode()) == (0, f'{reference} "x" deleted\n')
+    assert (gone.exit_code, gone.stdout.decode()) == (0, f'{reference} "x" deleted from default namespace\n')
     assert get(embedded, word)["items"] == []
 
 
