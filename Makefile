@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
+BENCH := .venv/bench
 NODES ?= 1
 # Tests wait more than they compute: four processes suit two cores.
 WORKERS ?= 4
@@ -39,8 +40,10 @@ $(TEST)/made: pyproject.toml constraints.txt
 	$(TEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-$(TEST)/made-bench: $(TEST)/made
-	$(TEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+# As a user has it: without the drivers of databases, whose import peewee would pay for in every command.
+$(BENCH)/made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 demo: $(DEMO)/made
@@ -90,8 +93,8 @@ faults: $(TEST)/made
 record: $(TEST)/made lab
 	LFGPODS_E2E=required LFGPODS_RECORD=1 $(TEST)/bin/pytest -q -k real tests/contract/test_kubectl_lines.py
 
-bench: $(TEST)/made-bench
-	$(TEST)/bin/python -m tests.bench
+bench: $(BENCH)/made
+	$(BENCH)/bin/python -m tests.bench
 
 cluster-up: $(TEST)/made
 	$(TEST)/bin/python -m tests.cluster up --nodes $(NODES)

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psycopg
-
 from tests.cluster import packages
 from tests.waiting import eventually
 
@@ -91,6 +89,8 @@ class Server:
 
     def ask(self, statement: str, url: str | None = None) -> list[tuple[object, ...]]:
         """Run STATEMENT on a new connection. Returns the rows."""
+        import psycopg  # the benchmark's environment has none
+
         with psycopg.connect(url or self.url("postgres"), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -143,6 +143,8 @@ class Server:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
+        import psycopg
+
         with suppress(psycopg.OperationalError):
             return self.ask("SELECT 1") == [(1,)]
         return False
