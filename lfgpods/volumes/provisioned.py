@@ -108,7 +108,7 @@ class ProvisionedVolumes:
         later. Raises TimeLimitError after AVAILABLE_WITHIN seconds.
         """
         name = volume.metadata.name
-        operation.on_step("giving the kept volume to a new claim")
+        operation.on_step("binding the kept volume to a new claim")
         now: PersistentVolume | None = volume
         if volume.claim.uid:
             now = self._patch(name, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})

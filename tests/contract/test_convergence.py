@@ -65,7 +65,7 @@ def file_is_there(site: Site, owner: Owner) -> bool:
     return site.pods.exec(owner, Command("cat file")).stdout == b"precious\n"
 
 
-def test_an_owner_is_changed_by_one_caller_at_a_time(site: Site, owner: Owner) -> None:
+def test_only_one_caller_changes_an_owner_at_a_time(site: Site, owner: Owner) -> None:
     first, second = lock_of(site, owner), lock_of(site, owner)
     first.take(["deployment/none"])
     try:
@@ -84,7 +84,7 @@ def test_an_owner_is_changed_by_one_caller_at_a_time(site: Site, owner: Owner) -
         second.check()
 
 
-def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(
+def test_the_lock_of_a_dead_process_is_taken_over_at_once(
     site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boot, namespace, _, _ = processes.this_process().split(":")
@@ -97,7 +97,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(
 
 
 @pytest.mark.hostpath
-def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_create(
+def test_a_create_undoes_a_purge_that_was_interrupted_before_it_touched_a_file(
     site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pods.ensure(owner, site.request)
@@ -111,7 +111,7 @@ def test_a_purge_that_was_cut_short_before_it_touched_a_file_is_undone_by_a_crea
 
 
 @pytest.mark.hostpath
-def test_a_purge_that_was_cut_short_after_it_set_the_files_aside_is_seen_through(
+def test_a_purge_that_was_interrupted_after_it_set_the_files_aside_is_completed(
     site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pods.ensure(owner, site.request)
@@ -141,7 +141,7 @@ def _cut_purge_short(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.hostpath
-def test_what_somebody_else_took_apart_is_found_and_bound_again(site: Site, owner: Owner) -> None:
+def test_a_volume_that_lost_its_claim_or_namespace_is_found_and_bound_again(site: Site, owner: Owner) -> None:
     names = owner.names
     assert site.pods.ensure(owner, site.request).notices == ()
     write_file(site, owner)
@@ -198,7 +198,9 @@ def test_a_volume_without_its_folder_is_a_problem(site: Site, owner: Owner, forg
 
 
 @pytest.mark.hostpath
-def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: Owner, forgetful: PodManager) -> None:
+def test_a_purge_finds_files_that_neither_store_nor_cluster_knows(
+    site: Site, owner: Owner, forgetful: PodManager
+) -> None:
     names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -214,9 +216,7 @@ def test_a_purge_finds_the_files_of_which_nobody_else_knows(site: Site, owner: O
 
 
 @pytest.mark.hostpath
-def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
-    site: Site, owner: Owner, forgetful: PodManager
-) -> None:
+def test_gc_removes_orphans_and_never_a_file_without_an_age(site: Site, owner: Owner, forgetful: PodManager) -> None:
     names = owner.names
 
     def found(**options: Any) -> list[tuple[str, bool, bool, str]]:
@@ -245,7 +245,7 @@ def test_gc_removes_what_was_left_behind_and_never_a_file_without_an_age(
 
 
 @pytest.mark.hostpath
-def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_checks_again_before_it_removes(site: Site, owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.delete(owner)
     take_inventory = GarbageCollector.take_inventory
@@ -267,7 +267,7 @@ def test_gc_looks_again_before_it_removes(site: Site, owner: Owner, monkeypatch:
 
 
 @pytest.mark.hostpath
-def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: Site, owner: Owner) -> None:
+def test_an_undone_purge_that_still_runs_on_the_host_removes_nothing(site: Site, owner: Owner) -> None:
     root, name = posixpath.split(site.folder(owner))
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -281,7 +281,7 @@ def test_a_purge_that_is_still_on_its_way_on_the_host_is_undone_for_good(site: S
 
 
 @pytest.mark.hostpath
-def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again(site: Site, owner: Owner) -> None:
+def test_a_volume_or_claim_that_was_recreated_or_deleted_is_bound_again(site: Site, owner: Owner) -> None:
     names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -304,7 +304,7 @@ def test_a_volume_and_a_claim_that_somebody_made_anew_or_deleted_are_bound_again
 
 
 @pytest.mark.hostpath
-def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
+def test_a_purge_removes_nothing_outside_its_folder(site: Site, owner: Owner) -> None:
     names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -336,7 +336,7 @@ def test_a_purge_goes_nowhere_else(site: Site, owner: Owner) -> None:
     assert site.leftovers(owner) == []
 
 
-def test_every_change_is_on_record(site: Site, owner: Owner) -> None:
+def test_every_change_is_recorded(site: Site, owner: Owner) -> None:
     site.pods.ensure(owner, site.request)
     site.pods.ensure(owner)
     site.pods.ensure(owner, replace(site.request, memory="80Mi"), update=True)
@@ -351,7 +351,7 @@ def test_every_change_is_on_record(site: Site, owner: Owner) -> None:
     assert events[-1].detail == site.request.image
 
 
-def test_a_pod_that_is_replaced_during_a_command_is_an_error_of_its_own(site: Site, owner: Owner) -> None:
+def test_replacing_the_pod_during_a_command_is_a_distinct_error(site: Site, owner: Owner) -> None:
     names = owner.names
     pod = site.pods.ensure(owner, site.request)
     began = threading.Event()

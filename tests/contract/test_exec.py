@@ -33,14 +33,14 @@ def test_every_exit_code_comes_through(site: Site, resident: Owner, code: int) -
     assert site.pods.exec(resident, Command(f"exit {code}")).exit_code == code
 
 
-def test_a_command_that_is_killed_and_one_that_is_missing_are_told_by_their_codes(site: Site, resident: Owner) -> None:
+def test_exit_codes_tell_a_killed_command_from_a_missing_one(site: Site, resident: Owner) -> None:
     site.require_isolation()
     assert site.pods.exec(resident, Command("kill -9 $$")).exit_code == 137
     assert site.pods.exec(resident, Command(argv=("no-such-program",))).exit_code == 127
     assert site.pods.exec(resident, Command(argv=("/workspace",))).exit_code == 126
 
 
-def test_words_arrive_as_they_are_and_the_hosts_shell_sees_none_of_them(site: Site, resident: Owner) -> None:
+def test_arguments_arrive_unchanged_and_unseen_by_the_hosts_shell(site: Site, resident: Owner) -> None:
     words = ("$(touch /tmp/lfgpods-contract)", "; exit 3", "a'b\"c\\", "*", "", "zwei\nzeilen", "ü€😀", "-n")
     result = site.pods.exec(resident, Command(argv=("sh", "-c", 'printf "%s|" "$@"', "sh", *words)))
     assert result.stdout.decode() == "".join(f"{word}|" for word in words)
@@ -54,7 +54,7 @@ def test_a_line_runs_in_the_pods_shell_not_in_the_hosts(site: Site, resident: Ow
     assert result.stdout.decode() == f"{pod}\n2\n"
 
 
-def test_bytes_are_not_touched_in_either_direction(site: Site, resident: Owner) -> None:
+def test_bytes_pass_unchanged_in_both_directions(site: Site, resident: Owner) -> None:
     data = bytes(range(256)) * 400 + b"no newline at the end"
     result = site.pods.exec(resident, Command("cat; cat >&2 </dev/null"), stdin=io.BytesIO(data))
     assert result.stdout == data
@@ -98,7 +98,7 @@ def test_output_comes_while_the_command_runs(site: Site, resident: Owner) -> Non
     assert result.stderr == b"go\n"
 
 
-def test_a_time_limit_ends_the_command_and_all_that_it_started(site: Site, resident: Owner) -> None:
+def test_a_time_limit_kills_the_command_and_its_children(site: Site, resident: Owner) -> None:
     with pytest.raises(TimeLimitError) as ended:
         site.pods.exec(resident, Command("echo begun; sleep 77777 & sleep 77777"), timeout=1.0)
     assert ended.value.exit_code == 6
@@ -106,7 +106,7 @@ def test_a_time_limit_ends_the_command_and_all_that_it_started(site: Site, resid
     assert eventually(lambda: not running(site, resident, "77777"))
 
 
-def test_a_caller_that_vanishes_takes_its_command_along(site: Site, resident: Owner) -> None:
+def test_a_command_ends_when_its_caller_vanishes(site: Site, resident: Owner) -> None:
     begun = threading.Event()
 
     class LeavesEarlyError(Exception):
@@ -122,7 +122,7 @@ def test_a_caller_that_vanishes_takes_its_command_along(site: Site, resident: Ow
     assert eventually(lambda: not running(site, resident, "88888"))
 
 
-def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, resident: Owner) -> None:
+def test_a_command_starts_in_the_volume_or_in_its_workdir(site: Site, resident: Owner) -> None:
     site.require_isolation()
     assert site.pods.exec(resident, Command("pwd")).stdout == b"/workspace\n"
     assert site.pods.exec(resident, Command("pwd", workdir="/tmp")).stdout == b"/tmp\n"
@@ -131,7 +131,7 @@ def test_the_command_starts_in_the_volume_or_where_it_is_told(site: Site, reside
 
 
 @pytest.mark.hostpath
-def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
+def test_a_pod_writes_to_its_volume_and_nowhere_else_on_the_host(site: Site, resident: Owner) -> None:
     site.require_isolation()
     assert site.pods.status(resident).volume == site.folder(resident)
     name = f"lfgpods-contract-{resident.names.slug}"
@@ -141,7 +141,7 @@ def test_what_a_pod_writes_lies_in_its_volume_and_nowhere_else_on_the_host(site:
     assert site.pods.exec(resident, Command(f"rm /workspace/{name} /tmp/{name}; rm -f /root/{name}"))
 
 
-def test_nobody_is_seen_but_the_pods_own_processes(site: Site, resident: Owner) -> None:
+def test_a_pod_sees_only_its_own_processes(site: Site, resident: Owner) -> None:
     site.require_isolation()
     result = site.pods.exec(resident, Command("ls -d /proc/[0-9]* | wc -l; cat /proc/1/comm"))
     count, first = result.stdout.split()

@@ -32,9 +32,7 @@ def test_gc_leaves_the_kept_volume_of_a_stranger_alone(site: Site) -> None:
     assert site.stranger.losses() == []
 
 
-def test_gc_leaves_a_folder_alone_that_only_its_record_proves_to_be_a_neighbours(
-    site: Site, neighbour: PodManager
-) -> None:
+def test_gc_leaves_a_folder_alone_whose_record_names_a_neighbour(site: Site, neighbour: PodManager) -> None:
     owner = site.new_owner()
     neighbour.ensure(owner, site.request)
     neighbour.delete(owner)
@@ -56,7 +54,7 @@ def test_list_and_sync_show_no_pod_of_a_neighbour(site: Site, neighbour: PodMana
     neighbour.delete(theirs, purge=True)
 
 
-def test_an_owner_of_a_neighbour_is_refused_as_somebody_elses(site: Site, neighbour: PodManager, owner: Owner) -> None:
+def test_an_owner_of_a_neighbour_is_refused(site: Site, neighbour: PodManager, owner: Owner) -> None:
     site.pods.ensure(owner, site.request)
     for gone in ((), (f"namespace/{site.pods.status(owner).namespace}",)):
         if gone:

@@ -26,7 +26,7 @@ def file_is_there(site: Site, owner: Owner) -> bool:
     return site.pods.exec(owner, Command("cat file")).stdout == b"precious\n"
 
 
-def test_an_owner_gets_one_pod_and_keeps_it_until_told_otherwise(site: Site, owner: Owner) -> None:
+def test_an_owner_has_one_pod_that_changes_only_on_request(site: Site, owner: Owner) -> None:
     names = owner.names
     with pytest.raises(PodNotFoundError) as missing:
         site.pods.status(owner)
@@ -90,7 +90,7 @@ def test_a_deleted_pod_comes_back_with_its_files(site: Site, owner: Owner) -> No
     assert file_is_there(site, owner)
 
 
-def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owner) -> None:
+def test_a_stopped_or_killed_pod_comes_back(site: Site, owner: Owner) -> None:
     names = owner.names
     first = site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -119,7 +119,7 @@ def test_a_stopped_pod_and_one_that_was_killed_come_back(site: Site, owner: Owne
     assert file_is_there(site, owner)
 
 
-def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner: Owner) -> None:
+def test_a_lost_namespace_is_created_again_with_the_kept_volume(site: Site, owner: Owner) -> None:
     names = owner.names
     site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -138,7 +138,7 @@ def test_a_lost_namespace_is_made_again_around_the_kept_volume(site: Site, owner
     assert file_is_there(site, owner)
 
 
-def test_a_purge_removes_all_that_is_the_owners_and_nothing_else(site: Site, owner: Owner, resident: Owner) -> None:
+def test_a_purge_removes_everything_of_the_owner_and_nothing_else(site: Site, owner: Owner, resident: Owner) -> None:
     neighbour = site.pods.status(resident)
     pod = site.pods.ensure(owner, site.request)
     write_file(site, owner)
@@ -167,7 +167,7 @@ def test_two_callers_at_once_get_the_same_pod(site: Site, owner: Owner) -> None:
         ("crash_loop", "container_crash", "exit code"),
     ],
 )
-def test_a_pod_that_cannot_start_is_told_with_its_cause_and_mended(
+def test_a_pod_that_cannot_start_is_an_error_with_its_cause_and_can_be_repaired(
     site: Site, owner: Owner, fault: str, code: str, words: str
 ) -> None:
     with site.failing(fault) as request:
@@ -183,19 +183,19 @@ def test_a_pod_that_cannot_start_is_told_with_its_cause_and_mended(
     assert site.pods.ensure(owner, site.request).status is State.RUNNING
 
 
-def test_an_image_that_is_no_image_is_refused_before_anything_is_made(site: Site, owner: Owner) -> None:
+def test_an_invalid_image_is_refused_before_anything_is_created(site: Site, owner: Owner) -> None:
     with pytest.raises(ValueError, match="not a valid reference"):
         site.pods.ensure(owner, Request(image="Not An Image"))
     assert site.leftovers(owner) == []
 
 
-def test_without_waiting_the_pod_is_told_as_it_is_on_its_way(site: Site, owner: Owner) -> None:
+def test_without_waiting_a_create_returns_the_pod_as_creating(site: Site, owner: Owner) -> None:
     pod = site.pods.ensure(owner, site.request, wait=False)
     assert pod.status is State.CREATING
     assert site.pods.ensure(owner).status is State.RUNNING
 
 
-def test_a_namespace_that_somebody_else_made_is_left_alone(site: Site, owner: Owner) -> None:
+def test_a_foreign_namespace_is_left_alone(site: Site, owner: Owner) -> None:
     namespace = owner.names.namespace
     made = site.kubectl(
         "apply", "--server-side", "-f", "-",

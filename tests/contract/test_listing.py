@@ -69,7 +69,7 @@ def kept(site: Site, owner: Owner) -> Iterator[Sequence[Owner]]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 5_000])
-def test_small_pages_give_what_one_kubectl_gives(
+def test_small_pages_list_the_same_as_one_kubectl(
     site: Site, kept: Sequence[Owner], resident: Owner, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everyone = {resident, *kept}
@@ -83,7 +83,7 @@ def test_small_pages_give_what_one_kubectl_gives(
     assert before[resident].status is State.RUNNING
 
 
-def test_what_is_made_and_gone_between_two_pages_takes_nothing_else_along(
+def test_objects_that_come_and_go_between_two_pages_hide_no_others(
     site: Site, kept: Sequence[Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "PAGE", 2)
@@ -122,7 +122,7 @@ def test_a_list_of_one_owner_and_of_one_status(site: Site, kept: Sequence[Owner]
     assert resident not in deleted
 
 
-def test_objects_of_others_are_not_in_a_page(site: Site, resident: Owner) -> None:
+def test_a_page_holds_no_foreign_objects(site: Site, resident: Owner) -> None:
     objects = Kubectl(site.host, site.settings.kubectl).get_everywhere(
         ["pods", "leases", "namespaces"], selector(site.settings.instance)
     )

@@ -109,7 +109,7 @@ def test_kubectl_and_the_cluster_behind_it(lab: Lab, new_owner: Callable[[str], 
     fails(lab, "no_such_pod", 3, "delete", "--project-id", new_owner("nothing").id)
 
 
-def test_what_is_known_is_shown_as_unknown_when_nobody_answers(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
+def test_stored_pods_are_unknown_when_the_host_does_not_answer(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
     owner = new_owner("silent")
     with lab.manager() as manager:
         manager.ensure(owner)

@@ -36,7 +36,7 @@ def running(manager: PodManager, owner: Owner, mark: str) -> bool:
     return manager.exec(owner, Command(line)).stdout.strip() != b"0"
 
 
-def test_what_the_shell_line_does_stays_in_the_pod(lab: Lab, owner: Owner) -> None:
+def test_a_shell_line_has_no_effect_outside_the_pod(lab: Lab, owner: Owner) -> None:
     line = "cd / && touch HOSTPROOF; $(touch HOSTPROOF2); echo `touch HOSTPROOF3` && ls / | grep -c HOSTPROOF"
     done = lab.lfgpods("exec", owner.option.split()[0], owner.id, "-c", line)
     assert done.stdout.split()[-1:] == [b"3"], done.stderr
@@ -150,7 +150,7 @@ def test_a_cut_link_is_no_success_and_ends_the_command(lab: Lab, owner: Owner, p
         eventually(lambda: not running(manager, owner, "sleep 9991"))
 
 
-def test_cut_stdin_is_never_taken_for_all_of_it(lab: Lab, owner: Owner, proxy: Proxy) -> None:
+def test_truncated_stdin_is_never_taken_for_the_whole(lab: Lab, owner: Owner, proxy: Proxy) -> None:
     arrived = threading.Event()
 
     class CutAfterTheFirstPart(io.BytesIO):
@@ -169,7 +169,7 @@ def test_cut_stdin_is_never_taken_for_all_of_it(lab: Lab, owner: Owner, proxy: P
         assert manager.exec(owner, Command("cat part; test ! -e done")).exit_code == 0
 
 
-def test_the_command_shows_nowhere_on_the_host(lab: Lab, owner: Owner) -> None:
+def test_the_host_shows_no_part_of_the_command(lab: Lab, owner: Owner) -> None:
     seen = []
     with lab.manager() as manager:
         manager.exec(

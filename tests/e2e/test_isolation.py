@@ -20,13 +20,13 @@ SMALL = Request(memory="64Mi", memory_requests="8Mi", cpu="500m", cpu_requests="
 SERVE = "echo hello > index.html && httpd -p 8080 -h /workspace"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(lab: Lab, new_owner: Callable[[str], Owner]) -> Owner:
     """An owner whose pod answers on port 8080."""
     return _serve(lab, new_owner("server"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def neighbour(lab: Lab, new_owner: Callable[[str], Owner]) -> Owner:
     """Another owner with a pod."""
     owner = new_owner("neighbour")

@@ -37,9 +37,7 @@ def lister(lab: Lab) -> Iterator[Settings]:
     lab.kubectl("delete", f"clusterrole/{ROLE}", f"clusterrolebinding/{ROLE}")
 
 
-def test_list_needs_the_right_to_list_and_no_other(
-    lab: Lab, lister: Settings, new_owner: Callable[[str], Owner]
-) -> None:
+def test_list_needs_only_the_right_to_list(lab: Lab, lister: Settings, new_owner: Callable[[str], Owner]) -> None:
     owner = new_owner("listed")
     with lab.manager() as manager:
         pod = manager.ensure(owner, Request(memory="64Mi", memory_requests="16Mi", cpu_requests="10m"))
@@ -51,7 +49,7 @@ def test_list_needs_the_right_to_list_and_no_other(
     assert "persistentvolumeclaims" in refused.value.message or "leases" in refused.value.message
 
 
-def test_who_may_not_list_is_told_so(lab: Lab) -> None:
+def test_a_list_without_the_right_to_list_is_a_clear_error(lab: Lab) -> None:
     settings = lab.settings()
     nobody = replace(settings, kubectl=(*settings.kubectl, "--as=lfgpods-test-nobody"))
     with PodManager(nobody) as manager, pytest.raises(KubernetesError) as refused:

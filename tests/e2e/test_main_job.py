@@ -75,7 +75,7 @@ def test_a_project_by_command_line(lab: Lab, new_owner: Callable[[str], Owner], 
     assert lab.lfgpods("status", *me).returncode == 3
 
 
-def test_a_conversation_by_the_functions_that_lfg_calls(
+def test_a_conversation_by_lfgs_functions(
     lab: Lab, new_owner: Callable[[str], Owner], repository_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = new_owner("conv Ärger/42")

@@ -66,7 +66,9 @@ def test_many_callers_at_once_get_one_pod(lab: Lab, new_owner: Callable[[str], O
     assert len(lab.kubectl("get", "pods", "-n", namespace, "-o", "name").splitlines()) == 1
 
 
-def test_nothing_is_deleted_twice_and_nobody_elses_is_purged(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
+def test_a_repeated_delete_changes_nothing_and_a_purge_spares_other_owners(
+    lab: Lab, new_owner: Callable[[str], Owner]
+) -> None:
     owner, other = new_owner("mine"), new_owner("yours")
     names = owner.names
     with lab.manager() as manager:
@@ -136,7 +138,7 @@ spec:
 """
 
 
-def test_what_the_first_manager_made_is_adopted_with_its_data(lab: Lab, adopted: Owner, tmp_path: Path) -> None:
+def test_a_pod_of_lfgs_first_manager_is_adopted_with_its_data(lab: Lab, adopted: Owner, tmp_path: Path) -> None:
     owner = adopted
     names: Names = owner.names
     root = lab.settings().volume_root
@@ -171,7 +173,7 @@ def adopted(lab: Lab, new_owner: Callable[[str], Owner]) -> Iterator[Owner]:
     lab.kubectl("delete", *left, "--ignore-not-found", "--wait=false")
 
 
-def test_status_puts_the_store_right(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
+def test_status_repairs_the_store(lab: Lab, new_owner: Callable[[str], Owner]) -> None:
     owner = new_owner("righted")
     with lab.manager() as manager:
         manager.ensure(owner)

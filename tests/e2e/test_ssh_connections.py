@@ -70,7 +70,7 @@ def test_many_threads_share_few_connections(home: Path, key: Path, limits: dict[
             assert sshd.logins == before + 1
 
 
-def test_abandoned_commands_that_still_write_disturb_no_other(home: Path, key: Path, sshd: Sshd) -> None:
+def test_abandoned_commands_that_still_write_disturb_no_others(home: Path, key: Path, sshd: Sshd) -> None:
     def leave(_: int) -> None:
         with closing(host.open(["sh", "-c", "while :; do echo more; done"])) as process:
             process.read(5)
@@ -158,7 +158,7 @@ def ends_unknown(host: SshHost, *argv: str) -> Callable[[], None]:
 RUNS = ("sh", "-c", "echo begun; exec sleep 600")
 
 
-def test_a_peer_that_freezes_is_noticed_and_left(home: Path, key: Path, sshd: Sshd) -> None:
+def test_a_frozen_peer_is_noticed_and_dropped(home: Path, key: Path, sshd: Sshd) -> None:
     with opened(settings(home, sshd, key_file=key)) as host:
         wait = ends_unknown(host, *RUNS)
         sshd.freeze()
@@ -167,7 +167,7 @@ def test_a_peer_that_freezes_is_noticed_and_left(home: Path, key: Path, sshd: Ss
         assert sshd.logins == 2
 
 
-def test_a_command_that_meets_a_frozen_peer_is_told_the_host_is_lost(
+def test_a_command_on_a_frozen_connection_reports_a_lost_host(
     home: Path, key: Path, sshd: Sshd, noticed_within: float
 ) -> None:
     with opened(settings(home, sshd, key_file=key)) as host:

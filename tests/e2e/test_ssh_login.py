@@ -71,7 +71,7 @@ def test_a_certificate(home: Path, key: Path, certified: tuple[Sshd, Path], monk
     logs_in(settings(home, sshd))
 
 
-def test_what_ssh_config_says_of_a_host(home: Path, key: Path, sshd: Sshd) -> None:
+def test_ssh_config_applies_to_the_host(home: Path, key: Path, sshd: Sshd) -> None:
     config = home / ".ssh" / "config"
     text = f"Host kube\n  HostName 127.0.0.1\n  Port {sshd.port}\n  IdentityFile ~/keys/mine\n"
     config.write_text(text)
@@ -125,7 +125,7 @@ def test_both_host_keys_of_a_proxy_jump_are_checked(
         assert gateway.logins == (which == "target")
 
 
-def test_a_gateway_that_refuses_is_told_from_the_host_behind_it(home: Path, key: Path, sshd: Sshd) -> None:
+def test_an_error_names_the_gateway_that_refused(home: Path, key: Path, sshd: Sshd) -> None:
     kube = settings(home, host="kube", key_file=key)
     with behind(home, key, sshd, "  User nobody-here\n") as gateway:
         error = refused(kube)

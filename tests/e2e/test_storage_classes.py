@@ -90,7 +90,7 @@ def test_a_volume_without_its_namespace_is_purged_with_its_disk(lab: Lab, owner:
     assert not provisioner.folder_of(volume["metadata"]["name"]).exists()
 
 
-def test_a_class_that_there_is_not_is_told_with_those_that_there_are(lab: Lab, owner: Owner) -> None:
+def test_an_unknown_storage_class_is_an_error_that_lists_the_known_ones(lab: Lab, owner: Owner) -> None:
     with lab.manager() as manager, pytest.raises(KubernetesError, match="no storage class nosuch") as refused:
         manager.ensure(owner, Request(storage_class="nosuch"))
     assert all(name in refused.value.hint for name in CLASSES)

@@ -94,7 +94,7 @@ def settler(
     from_second.delete(owner, purge=True)
 
 
-def test_thirty_pods_are_all_where_their_data_is(
+def test_thirty_pods_all_run_where_their_data_is(
     cluster_of_two: Cluster, lab: Lab, new_owner: Callable[[str], Owner]
 ) -> None:
     owners = [new_owner(f"many-{number}") for number in range(MANY)]
@@ -120,7 +120,9 @@ def test_thirty_pods_are_all_where_their_data_is(
             lab.kubectl("delete", f"deployment/{owner.names.deployment}", "-n", owner.names.namespace, "--wait=false")
 
 
-def test_a_volume_of_the_time_with_one_node_is_tied_to_it(cluster_of_two: Cluster, lab: Lab, veteran: Owner) -> None:
+def test_a_volume_from_a_one_node_cluster_is_pinned_to_that_node(
+    cluster_of_two: Cluster, lab: Lab, veteran: Owner
+) -> None:
     with lab.manager() as manager:
         pod = manager.ensure(veteran)
         assert (has_its_file(manager, veteran), pod.volume_nodes) == (True, frozenset({NODE}))
@@ -128,7 +130,7 @@ def test_a_volume_of_the_time_with_one_node_is_tied_to_it(cluster_of_two: Cluste
         assert nodes_of(lab, veteran) == {NODE}
 
 
-def test_a_node_that_there_is_not_changes_nothing(
+def test_naming_an_unknown_node_changes_nothing(
     cluster_of_two: Cluster, lab: Lab, new_owner: Callable[[str], Owner]
 ) -> None:
     owner = new_owner("nowhere")
@@ -139,7 +141,7 @@ def test_a_node_that_there_is_not_changes_nothing(
     assert lab.on_host("test", "-e", owner.names.folder(lab.settings().volume_root)).exit_code == 1
 
 
-def test_what_is_on_another_node_than_the_host_is_started_there_and_purged_only_there(lab: Lab, settler: Owner) -> None:
+def test_a_volume_on_another_node_is_used_there_and_purged_only_there(lab: Lab, settler: Owner) -> None:
     assert (second_folder(lab, settler) / "kept").exists()
     with lab.manager() as manager:
         manager.delete(settler)

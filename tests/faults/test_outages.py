@@ -305,7 +305,7 @@ def interrupted(ground: Ground, cluster: Cluster, promises: Promises, owner: Own
         promises.told.tried()
 
 
-def test_an_api_server_that_goes_and_comes(real: Ground, machinery: Cluster, figures: Figures) -> None:
+def test_an_api_server_that_restarts(real: Ground, machinery: Cluster, figures: Figures) -> None:
     promises = begin(figures, "API server stopped and started in the middle", 4, 4)
     owner = real.new_owner("outage")
     use(real, owner, "create", Steps())
@@ -339,7 +339,7 @@ def test_an_api_server_that_goes_and_comes(real: Ground, machinery: Cluster, fig
     check(promises.told, promises.lost)
 
 
-def test_an_exec_whose_api_server_goes(real: Ground, machinery: Cluster, figures: Figures) -> None:
+def test_an_exec_that_loses_its_api_server(real: Ground, machinery: Cluster, figures: Figures) -> None:
     told = figures.begin("API server stopped during an exec", "0 but outcome unknown", 1, limit=LIMIT)
     owner = real.new_owner("outage")
     with real.manager() as manager:

@@ -36,7 +36,7 @@ def kill_in_pod(ground: Ground, owner: Owner) -> None:
     assert b"KILL" in done.stdout, done
 
 
-def test_a_shell_that_was_killed_while_it_waited_is_not_noticed(real: Ground, figures: Figures) -> None:
+def test_killing_an_idle_shell_goes_unnoticed(real: Ground, figures: Figures) -> None:
     runs = figures.begin("exec behind a shell that was killed", "0 that do not run once", scaled(60))
     owner = real.new_owner("shell")
     killers = itertools.cycle((kill_on_host, kill_on_host, kill_in_pod))

@@ -227,7 +227,7 @@ def test_a_call_to_a_frozen_server_ends(restartable: PostgresqlDatabase, monkeyp
     assert store.find(POD.owner) == POD
 
 
-def test_a_lock_that_others_hold_is_waited_for_only_so_long(
+def test_waiting_for_a_database_lock_has_a_limit(
     restartable: PostgresqlDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(postgresql._MILLISECONDS, "statement_timeout", 300)
