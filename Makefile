@@ -89,7 +89,9 @@ faults: $(TEST)/made
 	$(TEST)/bin/python -m tests.lab
 	$(TEST)/bin/pytest --show-capture=no tests/faults
 
-# What kubectl answers on the test cluster, to which the embedded host is held.
+# What kubectl answers on the test cluster, to which the embedded host is held: always of the tests' own release.
+record: export LFGPODS_TEST_KUBERNETES :=
+record: export LFGPODS_TEST_KUBECTL :=
 record: $(TEST)/made lab
 	LFGPODS_E2E=required LFGPODS_RECORD=1 $(TEST)/bin/pytest -q -k real tests/contract/test_kubectl_lines.py
 

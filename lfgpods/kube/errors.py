@@ -18,6 +18,14 @@ _CONFIGURATION = re.compile(
     r"|context .* does not exist"
 )
 _SERVER_ERROR = re.compile(r"Error from server(?: \((\w+)\))?:\s*(.*)", re.DOTALL)
+_REFUSED_EXEC = re.compile(r"unable to upgrade connection:\s*(.*)", re.DOTALL)
+"""The server's refusal of an exec, as kubectl 1.37 shows it: without the reason that 1.34 showed."""
+_REASONS = {
+    "NotFound": re.compile(r'\S+ "[^"]*" not found'),
+    "Forbidden": re.compile(r'\S+ "[^"]*" is forbidden: '),
+    "BadRequest": re.compile(r"pod \S+ does not have a host assigned"),
+}
+"""How messages without a reason begin, by the reason they had."""
 
 
 def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesError:
@@ -46,6 +54,8 @@ def kubectl_error(completed: Completed, command: Sequence[str]) -> KubernetesErr
             code="node_unreachable",
         )
     server_error = _SERVER_ERROR.search(text)
+    if refused_exec := _refused_exec(text):
+        return refused_exec
     silent = _CLUSTER_SILENT.search(text)
     reasons = ("ServiceUnavailable", "InternalError", "Timeout", None if silent else "")
     if server_error and server_error[1] not in reasons:
@@ -65,6 +75,14 @@ _SERVER_HINTS = {
     "Invalid": "Correct the field that the message names.",
     "Conflict": "Someone changed it at the same moment; try again.",
 }
+
+
+def _refused_exec(text: str) -> KubernetesError | None:
+    """The error for an exec that the server refused, if its message tells why."""
+    found = _REFUSED_EXEC.search(text)
+    message = found[1] if found else ""
+    reason = next((reason for reason, start in _REASONS.items() if start.match(message)), None)
+    return _server_refusal(reason, _one_line(message)) if reason else None
 
 
 def _server_refusal(reason: str, message: str) -> KubernetesError:

@@ -29,6 +29,8 @@ _COMPILED = CACHE / "go-build"
 _TOOLS = "tool"
 """Go's name for the programs that a go.mod lists as its tools."""
 _OWN = "."
+DEFAULT_RELEASE = "1.37"
+"""The release of Kubernetes, unless LFGPODS_TEST_KUBERNETES names another."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ METRICS_SERVER = Build("metrics-server")
 NETWORK_POLICIES = Build("kube-network-policies", packages=_OWN)
 STUB = Build("stub", packages=_OWN)
 KUBERNETES = Build(
-    f"kubernetes-{os.environ.get('LFGPODS_TEST_KUBERNETES') or '1.37'}",
+    f"kubernetes-{os.environ.get('LFGPODS_TEST_KUBERNETES') or DEFAULT_RELEASE}",
     version_of="k8s.io/kubernetes",
     # The programs tell their version from the first; their user agents tell it from the second.
     version_variables=tuple(

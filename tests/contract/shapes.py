@@ -19,7 +19,7 @@ _TEXT = (
     (r"\b(\d+h)?(\d+m)?\d+s\b|\b\d+m\b", "AGE"),
     (r"\b3\d{4}\b", "NODEPORT"),
     (r"[ -]{2,}", "  "),
-    (r"WARNING: version difference.*\n", ""),
+    (r"(WARNING|Warning): version difference.*\n", ""),
     (r"\s+core\.PersistentVolumeSource\{.*\}\s*", ""),
     (rf'"{LABEL}":"[^"]*",', ""),
     (r"(?s)(is immutable after creation)\n@@ .*", r"\1"),

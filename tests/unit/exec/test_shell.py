@@ -270,6 +270,12 @@ def test_a_trailer_on_one_stream_only_is_unknown(tmp_path: Path) -> None:
         ('OCI runtime exec failed: exec: "sh": executable file not found in $PATH', KubernetesError, "no_shell"),
         ("The connection to the server 1.2.3.4:6443 was refused - did you", KubernetesError, "cluster_unreachable"),
         ('Error from server (Forbidden): pods "p" is forbidden', KubernetesError, "forbidden"),
+        # kubectl 1.37 shows the server's refusal of an exec without its reason.
+        ('error: unable to upgrade connection: pods "p" not found', PodNotRunningError, "pod_not_running"),
+        ('error: unable to upgrade connection: pods "p" is forbidden: User "u"', KubernetesError, "forbidden"),
+        ("error: unable to upgrade connection: pod p does not have a host assigned", KubernetesError, "bad_request"),
+        ("error: unable to upgrade connection: error dialing backend: x", KubernetesError, "node_unreachable"),
+        ("error: unable to upgrade connection: something else", KubernetesError, "kubectl"),
     ],
 )
 def test_a_command_that_kubectl_refuses_has_not_run(

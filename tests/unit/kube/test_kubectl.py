@@ -1,4 +1,4 @@
-"""kubectl's arguments, answers and errors; the error texts are those of real kubectl 1.20 to 1.33."""
+"""kubectl's arguments, answers and errors; the error texts are those of real kubectl 1.20 to 1.37."""
 
 from __future__ import annotations
 

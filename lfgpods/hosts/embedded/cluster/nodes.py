@@ -14,7 +14,9 @@ from lfgpods.hosts.embedded.cluster.provisioner import storage_class
 
 NODE_NAME = "embedded"
 POD_NETWORK = "10.244.0.0/24"
-VERSION = f"v1.37.2+lfgpods.{__version__}"
+RELEASE = "1.37.2"
+"""The release of Kubernetes whose answers this cluster gives."""
+VERSION = f"v{RELEASE}+lfgpods.{__version__}"
 
 
 def capacity() -> dict[str, Decimal]:
@@ -32,9 +34,10 @@ def bootstrap(objects: Objects) -> None:
 
 def version() -> dict[str, str]:
     """The version that the API server and kubectl report."""
+    major, minor, _ = RELEASE.split(".")
     return {
-        "major": "1",
-        "minor": "37",
+        "major": major,
+        "minor": minor,
         "gitVersion": VERSION,
         "gitCommit": "",
         "gitTreeState": "",

@@ -7,7 +7,7 @@ import subprocess
 from lfgpods.core.errors import HostError
 from lfgpods.hosts.base import Process
 from lfgpods.hosts.embedded.cluster.cluster import Cluster
-from lfgpods.hosts.embedded.cluster.errors import ApiError, KubectlError
+from lfgpods.hosts.embedded.cluster.errors import KubectlError
 from lfgpods.hosts.embedded.cluster.objects import Record
 from lfgpods.hosts.embedded.kubectl.arguments import Arguments
 from lfgpods.hosts.embedded.kubectl.get import find_pod
@@ -52,4 +52,4 @@ def _check_pod(pod: Record, asked: str, name: str) -> None:
     if phase in ("Failed", "Succeeded"):
         raise KubectlError(f"error: cannot exec into a container in a completed pod; current phase is {phase}")
     if "nodeName" not in pod.obj["spec"]:
-        raise ApiError("BadRequest", f"pod {pod.name} does not have a host assigned")
+        raise KubectlError(f"error: unable to upgrade connection: pod {pod.name} does not have a host assigned")

@@ -54,7 +54,8 @@ def test_unschedulable_leaves_the_pod_pending(embedded: EmbeddedLfgpods) -> None
     assert failed.value.code == "unschedulable"
     assert the_pod(embedded)["status"]["phase"] == "Pending"
     refused = kubectl(embedded, "exec", "-n", "proj-faulty", the_pod(embedded)["metadata"]["name"], "--", "true")
-    assert b"does not have a host assigned" in refused.stderr
+    assert refused.stderr.startswith(b"error: unable to upgrade connection: pod proj-faulty")
+    assert refused.stderr.endswith(b" does not have a host assigned\n")
 
 
 def test_crash_loop_restarts_the_container_with_back_off(embedded: EmbeddedLfgpods) -> None:
